@@ -1,0 +1,28 @@
+"""charrnn: a character-level LSTM language-model trainer. Names are loaded when they are first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charrnn.model import CharLSTM as CharLSTM
+    from charrnn.plugins import hookimpl as hookimpl
+    from charrnn.sampling import generate as generate
+    from charrnn.vocab import Vocabulary as Vocabulary
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CharLSTM": "charrnn.model",
+    "Vocabulary": "charrnn.vocab",
+    "generate": "charrnn.sampling",
+    "hookimpl": "charrnn.plugins",
+}
+__all__ = ["CharLSTM", "Vocabulary", "generate", "hookimpl"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,130 @@
+"""What a corpus is: a spec typed by the user, and a loader that turns its argument into documents."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import unquote
+
+from charrnn.errors import CorpusError, UserError
+
+Document = str | Iterable[str]
+"""A text, or an iterable of pieces of one text that is too large for a single string."""
+
+Loader = Callable[..., Iterable[Document]]
+"""``loader(argument, **options)`` yields the documents of a corpus; options are strings."""
+
+CacheKey = Callable[..., str | None]
+"""``cache_key(argument, **options)``: equal strings promise equal documents, ``None`` promises nothing."""
+
+Search = Callable[[str], Iterable[tuple[str, str]]]
+"""``search(words)`` yields (spec, description) of what a scheme can load, best first."""
+
+T = TypeVar("T")
+
+_SPEC = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9_-]+):(?P<argument>.*?)(?:\?(?P<options>[a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*))?", re.S
+)
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """A corpus as the user names it: ``scheme:argument``, with ``?key=value&key=value`` at the very end.
+
+    Values of options are percent-decoded, so that ``%26`` stands for ``&``; the argument is taken as it is.
+    """
+
+    text: str
+    scheme: str
+    argument: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> CorpusSpec:
+        """Reads a spec; raises `CorpusError` if it has no scheme or names an option twice."""
+        match = _SPEC.fullmatch(text)
+        if match is None:
+            hint = (
+                f"did you mean files:{text}?" if os.path.exists(text) else "for example gutenberg:1597 or files:my.txt"
+            )
+            raise CorpusError(f"{text!r} is not a corpus: write SCHEME:ARGUMENT, {hint}")
+        pairs = [pair.split("=", 1) for pair in (match["options"] or "").split("&") if pair]
+        options = tuple((key, unquote(value)) for key, value in pairs)
+        names = [key for key, _ in options]
+        if len(set(names)) < len(names):
+            raise CorpusError(f"{text!r} gives an option twice: {', '.join(names)}")
+        return cls(text, match["scheme"], match["argument"], options)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A scheme that a plugin registered: its loader, perhaps a cache key and a search, and whom to blame."""
+
+    scheme: str
+    loader: Loader
+    cache_key: CacheKey | None
+    search: Search | None
+    plugin: str
+    version: str
+
+    @property
+    def help(self) -> str:
+        """The first paragraph of the loader's docstring, on one line: the scheme's help text."""
+        return " ".join((inspect.getdoc(self.loader) or "").split("\n\n")[0].split())
+
+    def check(self, spec: CorpusSpec) -> None:
+        """Raises `CorpusError` if the loader does not take one of the spec's options, and lists those it takes."""
+        parameters = list(inspect.signature(self.loader).parameters.values())
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return
+        known = [parameter.name for parameter in parameters[1:]]
+        for key, _ in spec.options:
+            if key not in known:
+                takes = "it takes " + ", ".join(known) if known else "it takes none"
+                raise CorpusError(f"{spec}: {self.scheme} has no option {key!r}: {takes}")
+
+    def fingerprint(self, spec: CorpusSpec) -> str | None:
+        """The loader's cache key for this spec, tied to the plugin's version; ``None`` if the text must be read."""
+        self.check(spec)
+        key = self._call(spec, self.cache_key) if self.cache_key else None
+        return None if key is None else f"{self.plugin} {self.version} {spec} {key}"
+
+    def documents(self, spec: CorpusSpec) -> Iterator[Iterator[str]]:
+        """Yields each document as an iterator of non-empty pieces, to be read to its end before the next."""
+        self.check(spec)
+        for document in self._guarded(spec, self._call(spec, self.loader)):
+            pieces = [document] if isinstance(document, str) else document
+            yield (self._piece(spec, piece) for piece in self._guarded(spec, pieces) if piece != "")
+
+    def _call(self, spec: CorpusSpec, function: Callable[..., T]) -> T:
+        try:
+            return function(spec.argument, **dict(spec.options))
+        except UserError:
+            raise
+        except Exception as error:
+            raise self._blame(spec, error) from error
+
+    def _guarded(self, spec: CorpusSpec, items: Iterable[T]) -> Iterator[T]:
+        try:
+            yield from items
+        except UserError:
+            raise
+        except Exception as error:
+            raise self._blame(spec, error) from error
+
+    def _piece(self, spec: CorpusSpec, piece: str) -> str:
+        if not isinstance(piece, str):
+            raise CorpusError(
+                f"{spec}: the plugin {self.plugin} yielded {type(piece).__name__}, not text: report it to its author"
+            )
+        return piece
+
+    def _blame(self, spec: CorpusSpec, error: Exception) -> CorpusError:
+        return CorpusError(f"{spec}: the plugin {self.plugin} {self.version} failed: {type(error).__name__}: {error}")

@@ -1,0 +1,136 @@
+"""The one hook, and the finding, blocking, listing and blaming of the plugins that answer it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from charrnn.corpus import CacheKey, Corpus, CorpusSpec, Loader, Search
+from charrnn.errors import CorpusError
+
+GROUP = "charrnn"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@hookspec
+def register_corpora(register: Callable[..., None]) -> None:
+    """Calls ``register(scheme, loader, cache_key=None, search=None)`` once for each scheme that the plugin offers."""
+
+
+@dataclass
+class Plugin:
+    """One plugin that was found: by the entry point of an installed package, or by ``--plugin MODULE``."""
+
+    name: str
+    source: str
+    version: str
+    schemes: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+class Corpora:
+    """Every scheme that the installed plugins, and the modules named with ``--plugin``, can load."""
+
+    def __init__(self, modules: Iterable[str] = (), blocked: Iterable[str] = ()) -> None:
+        self.plugins: list[Plugin] = []
+        self._offers: dict[str, list[Corpus]] = {}
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(sys.modules[__name__])
+        self._blocked = set(blocked)
+        found = sorted(entry_points(group=GROUP), key=lambda point: (point.name, _source(point)))
+        for point in found:
+            same_name = [_source(other) for other in found if other.name == point.name]
+            plugin = Plugin(point.name, _source(point), point.dist.version if point.dist else "unknown")
+            self._add(
+                plugin,
+                point.load,
+                ""
+                if len(same_name) == 1
+                else f"{' and '.join(same_name)} both call a plugin {point.name}: uninstall one",
+            )
+        for module in modules:
+            plugin = Plugin(module, "--plugin", "local")
+            self._add(plugin, lambda module=module: _import(module), "")
+            if plugin.error:
+                raise CorpusError(f"--plugin {module}: {plugin.error}")
+
+    def _add(self, plugin: Plugin, load: Callable[[], Any], clash: str) -> None:
+        self.plugins.append(plugin)
+        if plugin.name in self._blocked:
+            plugin.error = "blocked"
+            return
+        if clash:
+            plugin.error = clash
+            return
+        offers: list[Corpus] = []
+
+        def register(
+            scheme: str, loader: Loader, cache_key: CacheKey | None = None, search: Search | None = None
+        ) -> None:
+            CorpusSpec.parse(f"{scheme}:")
+            offers.append(Corpus(scheme, loader, cache_key, search, plugin.name, plugin.version))
+
+        # A stranger's module may fail in any way at all, also by SystemExit; the others must still load.
+        try:
+            module = load()
+            self._manager.register(module, name=plugin.name)
+            others = [other for name, other in self._manager.list_name_plugin() if name != plugin.name]
+            self._manager.subset_hook_caller("register_corpora", others)(register=register)
+            if not offers:
+                raise CorpusError(
+                    "it registers no corpus: has it a function register_corpora marked @charrnn.hookimpl?"
+                )
+        except (Exception, SystemExit) as error:
+            plugin.error = " ".join(
+                (f"{error}" if isinstance(error, CorpusError) else f"{type(error).__name__}: {error}").split()
+            )
+            return
+        plugin.schemes = [offer.scheme for offer in offers]
+        for offer in offers:
+            self._offers.setdefault(offer.scheme, []).append(offer)
+
+    @property
+    def schemes(self) -> list[str]:
+        """The schemes that can be used, sorted."""
+        return sorted(self._offers)
+
+    def offers(self, scheme: str) -> list[Corpus]:
+        """What the plugins registered for a scheme: more than one is a clash, which `find` refuses."""
+        return self._offers.get(scheme, [])
+
+    def find(self, spec: CorpusSpec) -> Corpus:
+        """The corpus that loads a spec; raises `CorpusError` if no plugin does, or if two would."""
+        offers = self.offers(spec.scheme)
+        if len(offers) > 1:
+            names = " and ".join(f"{offer.plugin} {offer.version}" for offer in offers)
+            raise CorpusError(f"{spec}: two plugins claim {spec.scheme}: {names}: block one with --block-plugin NAME")
+        if not offers:
+            broken = "; ".join(
+                f"the plugin {plugin.name} is broken: {plugin.error}" for plugin in self.plugins if plugin.error
+            )
+            known = ", ".join(self.schemes) or "none"
+            raise CorpusError(
+                f"{spec}: no corpus {spec.scheme!r}: known are {known}" + (f" ({broken})" if broken else "")
+            )
+        return offers[0]
+
+
+def _source(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
+
+
+def _import(module: str) -> Any:
+    """Imports a module, also one that lies in the current folder, as `python -m` would find it."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(module)
+    finally:
+        sys.path.pop(0)
