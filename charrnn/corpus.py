@@ -27,7 +27,7 @@ Search = Callable[[str], Iterable[tuple[str, str]]]
 T = TypeVar("T")
 
 _SPEC = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9_-]+):(?P<argument>.*?)(?:\?(?P<options>[a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*))?", re.S
+    r"(?P<scheme>[a-z][a-z0-9_-]+):(?P<argument>.*?)(?:\?(?P<options>[a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*))?", re.DOTALL
 )
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -58,7 +59,7 @@ class Corpora:
             )
         for module in modules:
             plugin = Plugin(module, "--plugin", "local")
-            self._add(plugin, lambda module=module: _import(module), "")
+            self._add(plugin, partial(_import, module), "")
             if plugin.error:
                 raise CorpusError(f"--plugin {module}: {plugin.error}")
 

@@ -1,0 +1,323 @@
+"""The configuration of a run: one flat frozen dataclass, its presets, and where its values come from."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from charrnn.errors import ConfigError
+
+Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a character-level LSTM on any text."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
+
+    corpus: Repeated = ()
+    """What to train on, SCHEME:ARGUMENT, for example gutenberg:1597 or files:my.txt; can be given several times:
+    all feed one vocabulary. `charrnn corpora` lists the schemes. The default is Python's standard library."""
+    plugin: Repeated = ()
+    """A module with a corpus of your own, which needs no packaging; can be given several times."""
+    block_plugin: Repeated = ()
+    """A plugin, by its name, that is not to be loaded; can be given several times."""
+    preset: str = ""
+    """A named set of values that the other flags then change (listed above)."""
+    config: str = ""
+    """A JSON or YAML file of these values, such as the config.json of a run that is to be repeated."""
+
+    run_dir: str = ""
+    """The folder of this run; the default is a new one under runs/."""
+    resume: bool = False
+    """Go on from the last checkpoint in --run-dir, exactly; start afresh if there is none."""
+    init_from: str = ""
+    """A run (or a model folder) whose weights and vocabulary a new run starts from: fine-tuning."""
+    seed: int = 0
+    """What is random in the run is a function of this number."""
+
+    val_fraction: float = 0.1
+    """Share of each corpus, its last part, that is held out to measure the loss on; 0 for none."""
+    test_fraction: float = 0.0
+    """Share of each corpus, after the validation part, that training never looks at."""
+    min_freq: int = 1
+    """Characters seen less often become <unk>."""
+    max_size: int = 0
+    """The vocabulary's largest size, counting <unk>; 0 for no limit."""
+    vocab: str = ""
+    """A vocab.json to use instead of building a vocabulary."""
+    normalize: Literal["none", "NFC", "NFD", "NFKC", "NFKD"] = "none"
+    """Unicode normal form that the text is brought to."""
+
+    hidden_size: int = 512
+    """Cells in each LSTM layer."""
+    num_layers: int = 1
+    """LSTM layers."""
+    embedding_size: int = 64
+    """Size of a character's embedding; 0 feeds one-hot characters."""
+    tie_weights: bool = False
+    """Use the embedding as the output matrix too; needs embedding-size = hidden-size."""
+    dropout: float = 0.3
+    """Probability of locked dropout on the input, between layers and on the output."""
+    state_drop: float = 0.02
+    """Probability that a row forgets its state at the beginning of a window."""
+
+    epochs: float = 10.0
+    """Times the text is read; a fraction is allowed."""
+    max_steps: int = 0
+    """Steps after which the run ends, whatever --epochs says; 0 for none."""
+    batch_size: int = 16
+    """Parallel rows of text in the whole run, over all processes."""
+    seq_length: int = 32
+    """Characters in a window: back-propagation through time stops at its beginning, the state goes on."""
+    min_seq_length: int = 0
+    """If above 0, each window's length is drawn between this and --seq-length."""
+    loss_on: Literal["all", "last"] = "all"
+    """Learn from every character of a window, or from its last one only."""
+    optimizer: Literal["adamw", "adam", "rmsprop"] = "adamw"
+    """The optimizer."""
+    learning_rate: float = 2e-3
+    """The peak learning rate."""
+    schedule: Literal["cosine", "constant", "char-rnn"] = "cosine"
+    """How the learning rate goes over the run; char-rnn: times 0.97 every epoch after the tenth."""
+    warmup: float = 0.05
+    """Share of the run over which the learning rate rises to its peak."""
+    final_learning_rate: float = 0.01
+    """What is left of the learning rate at the end of the run, as a share of the peak."""
+    weight_decay: float = 0.01
+    """Weight decay of matrices."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient; 0 for no limit."""
+
+    eval_every: int = 0
+    """Measure the validation loss every so many steps too, not only after each epoch; 0 for never."""
+    checkpoint_every: int = 0
+    """Save every so many steps too, not only after each epoch; 0 for never."""
+    checkpoint_minutes: float = 10.0
+    """Save at least this often; 0 for never."""
+    keep: int = 1
+    """Latest checkpoints to keep, besides the best."""
+    sample_every: int = 0
+    """Write samples every so many steps too, not only after each epoch; 0 for never."""
+    log_every: int = 50
+    """Steps between two lines of metrics."""
+    num_threads: int = 0
+    """CPU threads of this process; 0 for its share of the cores."""
+    deterministic: bool = False
+    """Bitwise the same result every time on a GPU too, at some cost in speed."""
+
+    prompt: str = ""
+    """What samples begin with; the default is a new line."""
+    temperatures: tuple[float, ...] = (0.5, 0.8, 1.0)
+    """Temperatures of the samples."""
+    sample_length: int = 400
+    """Characters in a sample; 0 for no samples."""
+    tracker: Literal["wandb", "trackio", "tensorboard", "none"] = "wandb"
+    """Where metrics and samples go, besides the run's folder."""
+    project: str = "charrnn"
+    """The project's name in the tracker."""
+    run_name: str = ""
+    """The run's name in the tracker; the default is the run folder's name."""
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` for the first value that cannot be; the message names the flag."""
+        at_least_one = ("hidden_size", "num_layers", "batch_size", "seq_length", "min_freq", "log_every")
+        for name in at_least_one:
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")
+        not_negative = ("max_size", "embedding_size", "max_steps", "min_seq_length", "eval_every", "sample_every")
+        for name in (
+            *not_negative,
+            "checkpoint_every",
+            "checkpoint_minutes",
+            "keep",
+            "num_threads",
+            "sample_length",
+            "weight_decay",
+        ):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+        for name in ("dropout", "state_drop", "val_fraction", "test_fraction", "warmup"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be at least 0 and below 1")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be above 0")
+        _require(self.grad_clip >= 0, "grad_clip", self.grad_clip, "must be 0 (no limit) or more")
+        _require(
+            0 <= self.final_learning_rate <= 1, "final_learning_rate", self.final_learning_rate, "is a share: 0 to 1"
+        )
+        _require(self.epochs > 0 or self.max_steps > 0, "epochs", self.epochs, "must be above 0")
+        _require(self.min_seq_length <= self.seq_length, "min_seq_length", self.min_seq_length, "is above --seq-length")
+        for temperature in self.temperatures:
+            _require(0 <= temperature < math.inf, "temperatures", temperature, "must be 0 or more")
+        tied_sizes = not self.tie_weights or self.embedding_size == self.hidden_size
+        _require(tied_sizes, "tie_weights", True, f"needs --embedding-size {self.hidden_size}")
+
+
+def _require(condition: bool, name: str, value: object, demand: str) -> None:
+    if not condition:
+        raise ConfigError(f"--{name.replace('_', '-')} {value}: it {demand}")
+
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "laptop": ("two CPU cores, five minutes on a megabyte of text (the default without a GPU)", {}),
+    "gpu": (
+        "one GPU or many (the default where there is one)",
+        {
+            "hidden_size": 1024,
+            "num_layers": 2,
+            "embedding_size": 128,
+            "dropout": 0.4,
+            "batch_size": 128,
+            "seq_length": 128,
+            "epochs": 50.0,
+        },
+    ),
+    "karpathy": (
+        "char-rnn's published defaults: 2 layers of 128, RMSprop",
+        {
+            "hidden_size": 128,
+            "num_layers": 2,
+            "embedding_size": 0,
+            "dropout": 0.0,
+            "state_drop": 0.0,
+            "batch_size": 50,
+            "seq_length": 50,
+            "epochs": 50.0,
+            "optimizer": "rmsprop",
+            "learning_rate": 2e-3,
+            "schedule": "char-rnn",
+            "weight_decay": 0.0,
+            "grad_clip": 5.0,
+            "val_fraction": 0.05,
+        },
+    ),
+    "blog": (
+        "the post this project grew from: one row, one-hot, loss on one character a window, 300 epochs",
+        {
+            "hidden_size": 128,
+            "num_layers": 1,
+            "embedding_size": 0,
+            "dropout": 0.0,
+            "state_drop": 0.0,
+            "batch_size": 1,
+            "min_seq_length": 10,
+            "seq_length": 40,
+            "loss_on": "last",
+            "epochs": 300.0,
+            "optimizer": "adam",
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "warmup": 0.0,
+            "weight_decay": 0.0,
+            "grad_clip": 0.0,
+            "temperatures": (1.0, 0.1),
+        },
+    ),
+}
+
+FIXED_BY_RESUME = (
+    *("corpus", "vocab", "normalize", "val_fraction", "test_fraction", "min_freq", "max_size", "seed", "init_from"),
+    *("hidden_size", "num_layers", "embedding_size", "tie_weights", "batch_size", "optimizer"),
+)
+"""Values that a resumed run cannot change: the text, the model, and what the saved state belongs to."""
+
+_NOT_INHERITED = ("config", "run_dir", "resume", "run_name")
+"""What a configuration file says of the run it belonged to, and a new run does not take over."""
+
+
+def preset_help() -> str:
+    """The presets and their values, a line each, for --help."""
+    lines = ["presets:"]
+    for name, (summary, values) in PRESETS.items():
+        flags = " ".join(f"--{key.replace('_', '-')} {_flag_value(value)}" for key, value in values.items())
+        lines.append(f"  {name}: {summary}: {flags or 'the values shown as defaults'}")
+    return "\n".join(lines)
+
+
+def _flag_value(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def load_config(path: str | Path) -> dict[str, Any]:
+    """Reads a JSON or YAML file of `TrainConfig` values; raises `ConfigError` in one line for anything else."""
+    try:
+        # Every JSON text that json.dumps writes is YAML too.
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold names and values, such as hidden_size: 256")
+    values = {key: value for key, value in values.items() if key not in _NOT_INHERITED}
+    try:
+        checked = TypeAdapter(TrainConfig).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
+    return {key: getattr(checked, key) for key in values}
+
+
+def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
+    """The configuration that command-line arguments ask for.
+
+    A preset gives the first values, a configuration file changes those, flags win over both; with --resume the
+    file is the run's own config.json, if it has begun. Exits with a usage message for flags that do not exist.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("preset", "config", "run-dir"):
+        first.add_argument(f"--{name}", f"--{name.replace('-', '_')}", default="")
+    first.add_argument("--resume", action="store_true")
+    early, _ = first.parse_known_args(args)
+    saved: dict[str, Any] = {}
+    own_config = Path(early.run_dir) / "config.json"
+    if early.config:
+        saved = load_config(early.config)
+    elif early.resume and early.run_dir and own_config.exists():
+        saved = load_config(own_config)
+    preset = early.preset or saved.get("preset") or default_preset
+    base = base_config(preset, saved)
+    # An appending flag adds to its default, but a corpus on the command line is to replace those of a file.
+    parsed = tyro.cli(
+        TrainConfig,
+        args=list(args),
+        default=dataclasses.replace(base, corpus=(), plugin=(), block_plugin=()),
+        prog="charrnn.train",
+        description=f"{TrainConfig.__doc__}\n\n{preset_help()}",
+    )
+    lists = {name: getattr(parsed, name) or getattr(base, name) for name in ("corpus", "plugin", "block_plugin")}
+    return dataclasses.replace(parsed, preset=preset, **lists)
+
+
+def check_resumed(config: TrainConfig, saved: Mapping[str, Any]) -> list[str]:
+    """What differs from the run's own configuration, a phrase each; raises `ConfigError` if it cannot be changed."""
+    changes = []
+    for name, before in saved.items():
+        now = getattr(config, name)
+        if now == before:
+            continue
+        change = f"--{name.replace('_', '-')} {_flag_value(now)} (it was {_flag_value(before)})"
+        if name in FIXED_BY_RESUME:
+            raise ConfigError(f"a run cannot be resumed with {change}: start a new one in another --run-dir")
+        changes.append(change)
+    return changes
+
+
+def base_config(preset: str, saved: Mapping[str, Any]) -> TrainConfig:
+    """The values of a preset, changed by those of a configuration file."""
+    if preset not in PRESETS:
+        raise ConfigError(f"there is no preset {preset!r}: choose {', '.join(PRESETS)}")
+    return TrainConfig(**{**PRESETS[preset][1], **saved, "preset": preset})
+
+
+def to_json(config: TrainConfig) -> str:
+    """The configuration as the text of a config.json."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"

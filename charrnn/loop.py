@@ -1,0 +1,356 @@
+"""The training loop: steps, and what is due between them: metrics, evaluation, samples, checkpoints, stopping."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import Tensor
+
+from charrnn import __version__, checkpoint
+from charrnn.config import TrainConfig
+from charrnn.errors import CheckpointError, UserError
+from charrnn.evaluation import Loss, loss_sum, num_rows_for
+from charrnn.model import CharLSTM, State
+from charrnn.model_card import model_card
+from charrnn.optim import learning_rate_at, set_learning_rate
+from charrnn.processes import StopRequest, on_main
+from charrnn.randomness import derived_seed, generator_at
+from charrnn.rows import RowBatches, row_share
+from charrnn.run import METRICS, SAMPLES, RunFolder
+from charrnn.sampling import default_prompt, generate
+from charrnn.step import FlatGradients, forget, training_step
+from charrnn.store import TokenStore
+from charrnn.tracking import Terminal, Tracker
+
+CHECK_EVERY = 10
+"""Steps between two looks at whether to stop, on a device where a look has to wait for it."""
+
+
+class DivergedError(UserError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process holds of a run; ``run`` and ``tracker`` are the main process's alone."""
+
+    config: TrainConfig
+    accelerator: Accelerator
+    text: TokenStore
+    share: range
+    rows: RowBatches
+    model: CharLSTM
+    optimizer: torch.optim.Optimizer
+    gradients: FlatGradients
+    stop: StopRequest
+    terminal: Terminal
+    run: RunFolder | None = None
+    tracker: Tracker | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        device: torch.device = self.accelerator.device
+        return device
+
+    def progress(self, at: Position) -> float:
+        """The share of the run that is done, which the learning rate follows."""
+        if self.config.max_steps:
+            return at.step / self.config.max_steps
+        return at.time / (self.config.epochs * self.rows.row_length)
+
+    def total_steps(self) -> int:
+        """The steps of the whole run; an estimate where windows have random lengths."""
+        if self.config.max_steps:
+            return self.config.max_steps
+        shortest = self.config.min_seq_length or self.config.seq_length
+        mean_length = (shortest + self.config.seq_length) / 2
+        return math.ceil(self.config.epochs * self.rows.row_length / mean_length)
+
+
+@dataclass
+class Position:
+    """Where a run is: with weights and moments, all that changes from step to step, and all that a checkpoint holds.
+
+    ``state`` is that of this process's rows; ``loss_sum`` adds up ``loss_count`` steps since the last line of metrics.
+    """
+
+    state: State
+    loss_sum: Tensor
+    loss_count: int = 0
+    step: int = 0
+    time: int = 0
+    best_loss: float | None = None
+
+
+def fresh_position(job: Job) -> Position:
+    """The beginning of a run."""
+    return Position(job.model.zero_state(len(job.share)), torch.zeros((), device=job.device))
+
+
+def train_to_end(job: Job, at: Position) -> str:
+    """Trains from a position to the end of the run; returns ``finished``, or ``preempted`` if told to stop."""
+    config = job.config
+    job.terminal.begin(job.total_steps(), at.step)
+    started, started_at = time.monotonic(), job.progress(at)
+    saved = lap = started
+    lap_time = at.time
+    while job.progress(at) < 1.0:
+        save_due = 0 < config.checkpoint_minutes * 60 < time.monotonic() - saved
+        epoch = at.time // job.rows.row_length
+        norm = take_step(job, at, save_due)
+        job.terminal.advance()
+        ended = job.progress(at) >= 1.0
+        epoch_ended = ended or at.time // job.rows.row_length > epoch
+        evaluating = epoch_ended or _every(config.eval_every, at.step)
+        loss, improved = None, False
+        if evaluating or _every(config.log_every, at.step):
+            train_loss, grad_norm = read_figures(job, at, norm)
+            now = time.monotonic()
+            speed = (at.time - lap_time) * config.batch_size / (now - lap)
+            left = (now - started) * (1 - job.progress(at)) / (job.progress(at) - started_at)
+            loss = measure(job) if evaluating else None
+            improved = loss is not None and (at.best_loss is None or loss.nats < at.best_loss)
+            at.best_loss = loss.nats if loss is not None and improved else at.best_loss
+            report(job, at, train_loss, grad_norm, loss, speed, left)
+        if epoch_ended or _every(config.sample_every, at.step):
+            write_samples(job, at, loss)
+        stop, save = _requests(job, at)
+        if epoch_ended or improved or stop or save or _every(config.checkpoint_every, at.step):
+            save_position(job, at, norm, loss)
+            saved = time.monotonic()
+        if at.loss_count == 0:
+            lap, lap_time = time.monotonic(), at.time
+        if stop and not ended:
+            return "preempted"
+    return "finished"
+
+
+def _every(steps: int, step: int) -> bool:
+    return steps > 0 and step % steps == 0
+
+
+def _requests(job: Job, at: Position) -> tuple[bool, bool]:
+    """Whether any process was told to stop, and whether the main one wants to save: the same answer on all."""
+    if job.device.type != "cpu" and not _every(CHECK_EVERY, at.step):
+        return False, False
+    return bool(job.gradients.stop > 0), bool(job.gradients.save > 0)
+
+
+def window_length(config: TrainConfig, step: int) -> int:
+    """The length of a step's window, drawn where it is random."""
+    if not config.min_seq_length:
+        return config.seq_length
+    span = config.seq_length - config.min_seq_length + 1
+    return config.min_seq_length + derived_seed(config.seed, step, "window length") % span
+
+
+def take_step(job: Job, at: Position, save_due: bool) -> Tensor:
+    """One training step from a position, which it moves on; returns the gradient norm."""
+    config, device = job.config, job.device
+    length = window_length(config, at.step)
+    window = job.rows.window(at.time, length)
+    rate = learning_rate_at(
+        config.schedule,
+        config.learning_rate,
+        progress=job.progress(at),
+        epoch=at.time / job.rows.row_length,
+        warmup=config.warmup,
+        final=config.final_learning_rate,
+    )
+    set_learning_rate(job.optimizer, rate)
+    own = slice(job.share.start, job.share.stop)
+    # What is random is drawn for the rows of all processes, so that no row's luck depends on who owns it.
+    masks, state = None, at.state
+    if config.dropout > 0:
+        generator = generator_at(config.seed, at.step, "dropout", device)
+        masks = [mask[own] for mask in job.model.dropout_masks(config.batch_size, config.dropout, generator)]
+    if config.state_drop > 0:
+        generator = generator_at(config.seed, at.step, "state drop", device)
+        state = forget(
+            state, torch.rand(config.batch_size, generator=generator, device=device)[own] >= config.state_drop
+        )
+    at.state, norm = training_step(
+        job.accelerator,
+        job.model,
+        job.optimizer,
+        job.gradients,
+        _to_device(window.x_TB, device),
+        _to_device(window.y_TB, device),
+        state,
+        num_rows=config.batch_size,
+        seams=window.seams,
+        masks=masks,
+        last_only=config.loss_on == "last",
+        grad_clip=config.grad_clip,
+        stop=bool(job.stop),
+        save=save_due and job.accelerator.is_main_process,
+    )
+    at.loss_sum += job.gradients.loss
+    at.loss_count += 1
+    at.step += 1
+    at.time += length
+    return norm
+
+
+def _to_device(array: npt.NDArray[np.int64], device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def read_figures(job: Job, at: Position, norm: Tensor) -> tuple[float, float]:
+    """The mean loss since the last figures and the gradient norm; waits for the device, and resets the mean."""
+    check_finite(job, at, norm)
+    train_loss = float(at.loss_sum) / at.loss_count
+    at.loss_sum, at.loss_count = torch.zeros_like(at.loss_sum), 0
+    return train_loss, float(norm)
+
+
+def check_finite(job: Job, at: Position, norm: Tensor) -> None:
+    """Raises `DivergedError` if the loss or the gradient is not finite; a scaled fp16 gradient may overflow."""
+    skipped = job.accelerator.mixed_precision == "fp16"
+    if not math.isfinite(float(at.loss_sum)) or not (skipped or math.isfinite(float(norm))):
+        raise DivergedError(
+            f"the loss is no longer a number at step {at.step}: lower --learning-rate or --grad-clip and start again; "
+            "the last checkpoint is from before"
+        )
+
+
+def measure(job: Job) -> Loss | None:
+    """The exact validation loss, each process evaluating its share of the rows; ``None`` without validation text."""
+    tokens = job.text.val
+    if len(tokens) < 2:
+        return None
+    num_rows = num_rows_for(len(tokens))
+    share = row_share(num_rows, job.accelerator.process_index, job.accelerator.num_processes)
+    total = loss_sum(job.model, tokens, share, num_rows)
+    if job.accelerator.num_processes > 1:
+        total = total.to(job.device)
+        dist.all_reduce(total)
+    return Loss(float(total) / (len(tokens) - 1), len(tokens) - 1)
+
+
+def report(
+    job: Job, at: Position, train_loss: float, grad_norm: float, loss: Loss | None, speed: float, left: float
+) -> None:
+    """Writes a line of metrics to the run folder, the tracker and the terminal."""
+    row = {
+        "step": at.step,
+        "epoch": round(at.time / job.rows.row_length, 6),
+        "train_loss": train_loss,
+        "val_loss": loss.nats if loss else None,
+        "val_bpc": loss.bpc if loss else None,
+        "learning_rate": job.optimizer.param_groups[0]["lr"],
+        "grad_norm": grad_norm,
+        "chars_per_second": speed,
+    }
+    if job.run and job.tracker:
+        job.run.append(METRICS, row)
+        job.tracker.log({name: value for name, value in row.items() if value is not None and name != "step"}, at.step)
+    job.terminal.progress(row, left)
+
+
+def write_samples(job: Job, at: Position, loss: Loss | None) -> None:
+    """Samples on the main process: from a fresh state, with the same seed every time, at each temperature."""
+    if not job.run or not job.tracker or job.config.sample_length == 0:
+        return
+    prompt = job.config.prompt or default_prompt(job.text.vocab)
+    rows = [
+        {
+            "epoch": round(at.time / job.rows.row_length, 6),
+            "step": at.step,
+            "temperature": temperature,
+            "prompt": prompt,
+            "text": "".join(
+                generate(
+                    job.model,
+                    job.text.vocab,
+                    prompt,
+                    length=job.config.sample_length,
+                    temperature=temperature,
+                    seed=derived_seed(job.config.seed, 0, "samples"),
+                )
+            ),
+            "val_loss": loss.nats if loss else None,
+        }
+        for temperature in job.config.temperatures
+    ]
+    for row in rows:
+        job.run.append(SAMPLES, row)
+    job.tracker.log_samples(rows, at.step)
+    job.terminal.samples(rows)
+
+
+def save_position(job: Job, at: Position, norm: Tensor, loss: Loss | None) -> None:
+    """Saves a checkpoint, with the state of all rows, and removes those no longer wanted."""
+    check_finite(job, at, norm)
+    state = _state_of_all_rows(job, at.state)
+
+    def save() -> None:
+        assert job.run is not None
+        tensors = checkpoint.optimizer_tensors(job.model, job.optimizer)
+        tensors |= {"state.h": state[0], "state.c": state[1], "loss_sum": at.loss_sum}
+        training: dict[str, Any] = {
+            "time": at.time,
+            "loss_count": at.loss_count,
+            "val_loss": loss.nats if loss else None,
+            "best_loss": at.best_loss,
+            "files": job.run.lengths(),
+            "text": job.text.digest,
+            "scaler": job.accelerator.scaler.state_dict() if job.accelerator.scaler else None,
+            "num_processes": job.accelerator.num_processes,
+            "config": asdict(job.config),
+            "versions": versions(),
+        }
+        card = model_card(job.config.corpus, at.step, loss)
+        checkpoint.save_checkpoint(job.run.checkpoints, at.step, job.model, job.text.vocab, card, tensors, training)
+        checkpoint.retain(job.run.checkpoints, job.config.keep)
+
+    on_main(job.accelerator, save)
+
+
+def versions() -> dict[str, str]:
+    """The versions that a bitwise repetition needs."""
+    return {"charrnn": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _state_of_all_rows(job: Job, state: State) -> State:
+    """The state of the rows of all processes, from each process's own: (h_LBH, c_LBH) with B = all rows."""
+    own = torch.stack([part.float() for part in state])
+    if job.accelerator.num_processes == 1:
+        return own[0], own[1]
+    whole = own.new_zeros((2, own.shape[1], job.config.batch_size, own.shape[3]))
+    whole[:, :, job.share.start : job.share.stop] = own
+    # Each row is a sum of one state and zeros: exact.
+    dist.all_reduce(whole)
+    return whole[0], whole[1]
+
+
+def restored_position(job: Job, folder: Path) -> Position:
+    """The position a checkpoint holds, its weights and moments put into the model and the optimizer."""
+    training, tensors = checkpoint.restore(folder, job.model, job.text.vocab, job.optimizer)
+    if training["text"] != job.text.digest:
+        raise CheckpointError(
+            f"{folder} was trained on another text: the corpus has changed since; bring it back or start a new run"
+        )
+    if training["scaler"] and job.accelerator.scaler:
+        job.accelerator.scaler.load_state_dict(training["scaler"])
+    own = slice(job.share.start, job.share.stop)
+    return Position(
+        state=(tensors["state.h"][:, own].to(job.device), tensors["state.c"][:, own].to(job.device)),
+        loss_sum=tensors["loss_sum"].to(job.device),
+        loss_count=training["loss_count"],
+        step=training["step"],
+        time=training["time"],
+        best_loss=training["best_loss"],
+    )

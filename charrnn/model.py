@@ -1,0 +1,87 @@
+"""The model: characters in, logits and the new state out. It knows nothing of training."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+State = tuple[Tensor, Tensor]
+"""Hidden and cell state of every layer and row: (h_LBH, c_LBH)."""
+
+
+class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["char-rnn", "text-generation"]):
+    """Stacked one-layer LSTMs over an embedding (or one-hot characters) with a linear output.
+
+    LSTM: Hochreiter & Schmidhuber 1997, with a forget-gate bias of 1 at the start (Gers et al. 2000; Jozefowicz et
+    al. 2015). Tied weights: Press & Wolf 2017; Inan et al. 2017.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        embedding_size: int = 64,
+        tie_weights: bool = False,
+    ) -> None:
+        """An ``embedding_size`` of 0 feeds one-hot characters; tied weights need embedding_size == hidden_size."""
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.embedding_size = embedding_size
+        self.tie_weights = tie_weights
+        self.embedding = nn.Embedding(vocab_size, embedding_size) if embedding_size else None
+        input_sizes = [embedding_size or vocab_size] + [hidden_size] * (num_layers - 1)
+        self.lstms = nn.ModuleList(nn.LSTM(size, hidden_size) for size in input_sizes)
+        self.output = nn.Linear(hidden_size, vocab_size)
+        if tie_weights:
+            if self.embedding is None or embedding_size != hidden_size:
+                raise ValueError(f"tied weights need embedding_size {embedding_size} == hidden_size {hidden_size}")
+            self.output.weight = self.embedding.weight
+        with torch.no_grad():
+            if self.embedding is not None:
+                # The unit variance that torch gives an embedding is far from what a tied output layer needs.
+                self.embedding.weight.uniform_(-0.1, 0.1)
+            for name, parameter in self.lstms.named_parameters():
+                # LSTM biases hold the gates one after another: input, forget, cell, output.
+                if "bias" in name:
+                    parameter[hidden_size : 2 * hidden_size] = 1.0 if "bias_ih" in name else 0.0
+
+    def forward(self, x_TB: Tensor, state: State, masks: list[Tensor] | None = None) -> tuple[Tensor, State]:
+        """Reads T characters in each of B rows, going on from ``state``; returns (logits_TBV, new state).
+
+        ``masks``, from `dropout_masks`, are multiplied into what enters each LSTM and what enters the output layer.
+        """
+        if self.embedding is not None:
+            features_TBF = self.embedding(x_TB)
+        else:
+            features_TBF = F.one_hot(x_TB, self.vocab_size).to(self.output.weight.dtype)
+        h_LBH, c_LBH = state
+        new_h, new_c = [], []
+        for layer, lstm in enumerate(self.lstms):
+            if masks is not None:
+                features_TBF = features_TBF * masks[layer]
+            features_TBF, (h, c) = lstm(features_TBF, (h_LBH[layer : layer + 1], c_LBH[layer : layer + 1]))
+            new_h.append(h)
+            new_c.append(c)
+        if masks is not None:
+            features_TBF = features_TBF * masks[-1]
+        return self.output(features_TBF), (torch.cat(new_h), torch.cat(new_c))
+
+    def zero_state(self, num_rows: int) -> State:
+        """The fresh state of ``num_rows`` rows, with which every evaluation and sample starts."""
+        shape = (self.num_layers, num_rows, self.hidden_size)
+        return self.output.weight.new_zeros(shape), self.output.weight.new_zeros(shape)
+
+    def dropout_masks(self, num_rows: int, dropout: float, generator: torch.Generator) -> list[Tensor]:
+        """Locked dropout: one mask a row for the whole window, for each place `forward` takes one, shape (B, F).
+
+        Gal & Ghahramani 2016 (variational dropout), as applied in AWD-LSTM (Merity et al. 2018).
+        """
+        sizes = [self.embedding_size or self.vocab_size] + [self.hidden_size] * self.num_layers
+        shape, device = (num_rows, sum(sizes)), self.output.weight.device
+        kept = torch.rand(shape, generator=generator, device=device) >= dropout
+        return list(torch.split(kept / (1.0 - dropout), sizes, dim=1))

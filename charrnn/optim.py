@@ -1,0 +1,57 @@
+"""Optimizer and learning rate from plain values; the rate is a function of progress, so nothing of it is state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+OPTIMIZERS = ("adamw", "adam", "rmsprop")
+SCHEDULES = ("cosine", "constant", "char-rnn")
+
+
+def make_optimizer(
+    name: str, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) or Adam, fused where torch has it, or RMSprop with char-rnn's decay of 0.95.
+
+    Weight decay applies to matrices alone, not to biases.
+    """
+    parameters = list(parameters)
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if name == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=learning_rate, alpha=0.95)
+    fused = parameters[0].device.type in ("cpu", "cuda", "mps", "xpu")
+    kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=learning_rate, betas=(0.9, 0.99), fused=fused)
+
+
+def learning_rate_at(
+    schedule: str, peak: float, *, progress: float, epoch: float, warmup: float, final: float
+) -> float:
+    """The learning rate after a share ``progress`` of the run, ``epoch`` epochs in.
+
+    - cosine: linear warm-up over the share ``warmup`` of the run, then a cosine (Loshchilov & Hutter 2017) down to
+      ``final`` times the peak.
+    - constant: the same warm-up, then the peak.
+    - char-rnn: the peak, times 0.97 for every epoch after the tenth (Karpathy's char-rnn, its defaults).
+    """
+    if schedule == "char-rnn":
+        return float(peak * 0.97 ** max(0, math.floor(epoch) - 9))
+    if progress < warmup:
+        return peak * progress / warmup
+    if schedule == "constant":
+        return peak
+    done = min(1.0, (progress - warmup) / (1.0 - warmup)) if warmup < 1.0 else 1.0
+    return peak * (final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * done)))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Sets one learning rate for all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate

@@ -1,0 +1,179 @@
+"""The processes of a job: starting them through Accelerate, agreeing with each other, and being told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from types import FrameType
+from typing import TypeVar, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
+
+from charrnn.errors import ConfigError, UserError
+
+T = TypeVar("T")
+
+TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for another in a collective: as long as one node may build a store alone."""
+
+
+def _from_environment(names: tuple[str, ...], default: int) -> int:
+    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), default)
+
+
+def launched_processes() -> int:
+    """How many processes the launcher (torchrun, Accelerate, MPI) says the job has."""
+    return _from_environment(("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"), 1)
+
+
+def launched_rank() -> int:
+    """This process's number as the launcher gave it: known before Accelerate is."""
+    return _from_environment(("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK"), 0)
+
+
+def restarts() -> int:
+    """How often torchrun has started this job again after a crash."""
+    return _from_environment(("TORCHELASTIC_RESTART_COUNT",), 0)
+
+
+def is_elastic() -> bool:
+    """Whether torchrun started this process, and watches its exit code."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def is_launched() -> bool:
+    """Whether the parent process is a launcher, without which this one has no reason to go on."""
+    return any(
+        name in os.environ for name in ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION", "OMPI_COMM_WORLD_SIZE")
+    )
+
+
+def share_of_cores() -> int:
+    """The cores for each process of this machine; a launcher that bound processes to cores has shared them already."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if usable < (os.cpu_count() or 1):
+        return usable
+    local = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE")
+    return max(1, usable // _from_environment(local, 1))
+
+
+def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
+    """Joins the job. Raises `ConfigError` where launcher and Accelerate disagree, or the device cannot do its part."""
+    # `accelerate launch` gives a CPU process one thread, whatever the machine has.
+    threads = num_threads or share_of_cores()
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+    if launched_processes() == 1 and "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ:
+        raise ConfigError(
+            "accelerate launch was asked for several processes, but on CPUs it starts one: add "
+            "--mpirun_hostfile FILE, or use `torchrun --nproc-per-node N -m charrnn.train`"
+        )
+    try:
+        accelerator = Accelerator(
+            # Told nothing, Accelerate lets each process of torchrun train alone on a machine without a GPU.
+            cpu=not torch.accelerator.is_available(),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)],
+        )
+    except ValueError as error:
+        raise ConfigError(f"Accelerate cannot start: {' '.join(str(error).split())}") from error
+    if accelerator.num_processes != launched_processes():
+        raise ConfigError(
+            f"the launcher started {launched_processes()} processes, but Accelerate sees {accelerator.num_processes}: "
+            "each would train alone; check the launcher's flags and `accelerate env`"
+        )
+    if accelerator.mixed_precision == "bf16" and accelerator.device.type == "cpu":
+        _require_bf16()
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    return accelerator
+
+
+def _require_bf16() -> None:
+    lstm = torch.nn.LSTM(8, 8)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            lstm(torch.zeros(2, 2, 8))[0].sum().backward()
+    except RuntimeError as error:
+        raise ConfigError("this CPU has no bf16 instructions: launch with --mixed_precision no") from error
+
+
+def on_main(accelerator: Accelerator, function: Callable[[], T]) -> T:
+    """What the function returns on the main process, on every process; a `UserError` of it is raised on every one."""
+    value: T | None = None
+    failure: UserError | None = None
+    if accelerator.is_main_process:
+        try:
+            value = function()
+        except UserError as error:
+            failure = error
+    if accelerator.num_processes > 1:
+        value, failure = broadcast_object_list([value, failure])
+    return _outcome(value, failure)
+
+
+def on_each(accelerator: Accelerator, function: Callable[[], T]) -> T:
+    """What the function returns, on each process for itself; a `UserError` of any is raised on every one."""
+    value: T | None = None
+    failure: UserError | None = None
+    try:
+        value = function()
+    except UserError as error:
+        failure = error
+    failures = gather_object([failure]) if accelerator.num_processes > 1 else [failure]
+    return _outcome(value, next((error for error in failures if error is not None), None))
+
+
+def require_same(accelerator: Accelerator, value: str, complaint: str) -> None:
+    """Raises `ConfigError` on every process, with the complaint and the odd ones, unless all have the same value."""
+    values = gather_object([value]) if accelerator.num_processes > 1 else [value]
+    odd = [str(process) for process, each in enumerate(values) if each != values[0]]
+    if odd:
+        raise ConfigError(f"{complaint}: process {', '.join(odd)} not as process 0")
+
+
+def _outcome(value: T | None, failure: UserError | None) -> T:
+    if failure is not None:
+        raise failure
+    return cast(T, value)
+
+
+class StoppedError(UserError):
+    """A signal that ended the job before there was anything to save."""
+
+    exit_code = 75
+
+
+class StopRequest:
+    """Whether this process was told to stop: by SIGTERM, SIGINT or SIGUSR1, or by the death of its launcher.
+
+    While ``armed``, a signal is only noted, so that the training loop can agree on it with the other processes;
+    before that there is nothing to save, and it ends the process. A second SIGINT always does.
+    """
+
+    def __init__(self) -> None:
+        self.armed = False
+        self.reason = ""
+        self._parent = os.getppid() if is_launched() else None
+        for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), self._note)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and (self.reason or not self.armed):
+            raise KeyboardInterrupt
+        if not self.armed:
+            raise StoppedError(f"stopped by {name} before training began")
+        self.reason = name
+
+    def __bool__(self) -> bool:
+        if not self.reason and self._parent is not None and os.getppid() != self._parent:
+            self.reason = "the launcher has died"
+        return bool(self.reason)

@@ -1,0 +1,58 @@
+"""Rows: which characters each of the parallel rows of text sees at a given time.
+
+A run reads its text in R rows, whatever the number of processes. With N tokens and L = (N - 1) // R, row r reads the
+token at (r * L + t) mod (R * L) at time t, so each row reads its own R-th of the text and then, in the next epoch, the
+segment of the next row: the state a row carries always belongs to the text just before. Only the row that comes from
+the end of the text back to its beginning has to forget. The target is the next token of the text itself, also at the
+end of the last segment, which is what the 1 in L is for. The position of the whole run is one integer, t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.errors import CorpusError
+
+
+def row_share(num_rows: int, process: int, num_processes: int) -> range:
+    """The neighbouring rows that one of the processes owns, as even as the numbers allow."""
+    return range(num_rows * process // num_processes, num_rows * (process + 1) // num_processes)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What some rows read in one window: inputs and targets of shape (T, B), and where a row has to forget.
+
+    ``seams`` holds (time, row index) pairs: before reading ``x_TB[time, row]`` that row's state is set to zero.
+    """
+
+    x_TB: npt.NDArray[np.int64]
+    y_TB: npt.NDArray[np.int64]
+    seams: list[tuple[int, int]]
+
+
+class RowBatches:
+    """The windows of a text, read in ``num_rows`` rows, of which this process sees the ``share``."""
+
+    def __init__(self, tokens: npt.NDArray[np.unsignedinteger], num_rows: int, seq_length: int, share: range) -> None:
+        """Raises `CorpusError` if a row would be shorter than a window, and says which number of rows fits."""
+        fitting = (len(tokens) - 1) // seq_length
+        if fitting < num_rows:
+            advice = f"--batch-size {fitting} fits" if fitting > 0 else f"use --seq-length {max(1, len(tokens) - 1)}"
+            raise CorpusError(
+                f"the training text has {len(tokens):,} characters, too few for {num_rows} rows "
+                f"of windows of {seq_length}: {advice}, or take more text"
+            )
+        self.row_length = (len(tokens) - 1) // num_rows
+        self._tokens = tokens
+        self._text_length = num_rows * self.row_length
+        self._starts = np.arange(share.start, share.stop, dtype=np.int64) * self.row_length
+
+    def window(self, time: int, length: int) -> Window:
+        """The window that begins at a time and is ``length`` characters long."""
+        position_TB = (self._starts + (time + np.arange(length, dtype=np.int64))[:, None]) % self._text_length
+        seams = [(int(t), int(row)) for t, row in np.argwhere(position_TB == 0)] if time > 0 else []
+        return Window(self._tokens[position_TB].astype(np.int64), self._tokens[position_TB + 1].astype(np.int64), seams)

@@ -1,0 +1,128 @@
+"""The run folder: its lock, its configuration, the lines of metrics and samples, and the status others read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from charrnn.errors import CheckpointError
+
+LOG = logging.getLogger(__name__)
+
+METRICS = "metrics.jsonl"
+SAMPLES = "samples.jsonl"
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a JSON file that is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def new_run_folder(parent: Path, corpora: Iterable[str]) -> Path:
+    """Makes a folder that no other run has, named after the time and the corpora."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(corpora)).strip("-")[:40]
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
+    for attempt in range(1, 1000):
+        folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise CheckpointError(f"cannot make the run folder {folder}: {error.strerror}: use --run-dir") from error
+        return folder
+    raise CheckpointError(f"{parent} has a thousand runs of this second: use --run-dir")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The values of a JSON file that `write_json` wrote."""
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; a file that does not exist has none."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class RunFolder:
+    """A run folder, and on the main process the lock that keeps other jobs out of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.begun = False
+        self._lock: FileLock | None = None
+
+    def open(self, *, resume: bool) -> None:
+        """Takes the lock; raises `CheckpointError` for a folder in use, or a used one without ``resume``."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise CheckpointError(f"{self.path} is in use by another job: wait, or use another --run-dir") from error
+        except OSError as error:
+            raise CheckpointError(f"cannot use the run folder {self.path}: {error.strerror}") from error
+        self._lock = lock
+        self.begun = (self.path / "config.json").exists()
+        if self.begun and not resume:
+            self.close()
+            raise CheckpointError(f"{self.path} holds a run already: add --resume, or use another --run-dir")
+
+    def last_step(self) -> int:
+        """The step of the last whole line of metrics; 0 if there is none."""
+        path = self.path / METRICS
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        whole = [line for line in lines if line.endswith(b"\n")]
+        return int(json.loads(whole[-1])["step"]) if whole else 0
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds a row to `METRICS` or `SAMPLES`, where others can read it at once."""
+        with open(self.path / name, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def lengths(self) -> dict[str, int]:
+        """The files' lengths in bytes, on disk for good: what a checkpoint says they were."""
+        lengths = {}
+        for name in (METRICS, SAMPLES):
+            with open(self.path / name, "ab") as file:
+                os.fsync(file.fileno())
+                lengths[name] = file.tell()
+        return lengths
+
+    def cut_back(self, lengths: Mapping[str, int]) -> None:
+        """Takes off what was written after the checkpoint that says these lengths; with none, everything."""
+        for name in (METRICS, SAMPLES):
+            path, length = self.path / name, lengths.get(name, 0)
+            if path.exists() and path.stat().st_size > length:
+                os.truncate(path, length)
+            elif length and (not path.exists() or path.stat().st_size < length):
+                LOG.warning("%s is shorter than the checkpoint says: its earlier rows are lost", path)
+
+    def write_status(self, state: str, **fields: object) -> None:
+        """Writes status.json: ``state`` is running, finished, preempted or failed."""
+        write_json(self.path / "status.json", {"state": state, "time": time.time(), **fields})
+
+    def close(self, *, unused: bool = False) -> None:
+        """Releases the lock, if it is held; a folder that came to nothing is removed if nothing else lies in it."""
+        if self._lock is None:
+            return
+        self._lock.release()
+        self._lock = None
+        if unused and not self.begun:
+            (self.path / ".lock").unlink(missing_ok=True)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()

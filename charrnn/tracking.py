@@ -1,0 +1,222 @@
+"""Metrics and sample text to the tracker that was chosen, and to the terminal or log file."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.tracking import filter_trackers
+from tqdm import tqdm
+
+from charrnn.errors import ConfigError
+from charrnn.run import read_json, write_json
+
+COLUMNS = ("epoch", "step", "temperature", "prompt", "text", "val_loss")
+"""The columns of the sample table."""
+
+
+Row = Mapping[str, Any]
+
+
+class Tracker:
+    """Where metrics and samples go on the main process, through Accelerate's trackers; this one is nowhere.
+
+    ``told_until`` is the last step that an interrupted attempt already logged: a resumed run repeats those steps with
+    the same values, and the tracker is not told twice. ``rows`` are all rows of the sample table so far.
+    """
+
+    def __init__(self, accelerator: Accelerator, run_dir: Path, rows: Sequence[Row], told_until: int) -> None:
+        self.accelerator = accelerator
+        self.run_dir = run_dir
+        self.rows = list(rows)
+        self.told_until = told_until
+
+    def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
+        """Begins a run, or goes on with one; raises `ConfigError` if the tracker cannot be used."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Logs numbers against a step."""
+        if step > self.told_until:
+            self.accelerator.log(dict(metrics), step=step)
+
+    def log_samples(self, rows: Sequence[Row], step: int) -> None:
+        """Adds rows of `COLUMNS` to the sample table."""
+        self.rows += rows
+        if step > self.told_until:
+            self.show_samples(rows, step)
+
+    def show_samples(self, rows: Sequence[Row], step: int) -> None:
+        """Shows new rows, which `rows` has already, as the tracker can."""
+
+    def finish(self) -> str:
+        """Closes the tracker; returns what the user may do next with what it recorded, or nothing."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        self.accelerator.trackers = []
+        return ""
+
+    def _init(self, kind: str, project: str, config: Mapping[str, Any], **options: Any) -> None:
+        if find_spec(kind) is None:
+            raise ConfigError(f"{kind} is not installed: pip install 'charrnn[{kind}]', or use another --tracker")
+        plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in config.items()}
+        self.accelerator.log_with = filter_trackers(kind, self.run_dir)
+        self.accelerator.project_configuration.set_directories(str(self.run_dir))
+        try:
+            self.accelerator.init_trackers(project, plain, {kind: options})
+        except Exception as error:
+            # Whatever a tracker's client raises is about its service or account, and the user's to settle.
+            message = " ".join(str(error).split())
+            raise ConfigError(f"{kind} cannot start: {message}: or use another --tracker") from error
+
+
+class Wandb(Tracker):
+    """Weights & Biases: online with credentials, else offline, to be uploaded later."""
+
+    def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
+        import wandb
+        from wandb.util import generate_id
+
+        # Nobody can be asked for a key in a launched job, and a run without one need not fail.
+        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+        self._offline = mode == "offline"
+        id_file = self.run_dir / "wandb.json"
+        if not id_file.exists():
+            write_json(id_file, {"id": generate_id()})
+        run_id = read_json(id_file)["id"]
+        resume = None if self._offline else "allow"
+        self._init("wandb", project, config, name=run_name, dir=str(self.run_dir), id=run_id, mode=mode, resume=resume)
+        self._run = self.accelerator.get_tracker("wandb", unwrap=True)
+        self._table = wandb.Table(columns=list(COLUMNS), log_mode="INCREMENTAL")
+        self._add(self.rows)
+        for metric in ("val_loss", "val_bpc"):
+            self._run.define_metric(metric, summary="min")
+
+    def log_samples(self, rows: Sequence[Row], step: int) -> None:
+        self._add(rows)
+        super().log_samples(rows, step)
+
+    def show_samples(self, rows: Sequence[Row], step: int) -> None:
+        self._run.log({"samples": self._table}, step=step)
+
+    def _add(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._table.add_data(*(row[column] for column in COLUMNS))
+
+    def finish(self) -> str:
+        import wandb
+
+        if self.rows:
+            # The growing table is stored in parts; a whole one at the end is what people download.
+            data = [[row[column] for column in COLUMNS] for row in self.rows]
+            self._run.log({"all_samples": wandb.Table(columns=list(COLUMNS), data=data)})
+        super().finish()
+        if not self._offline:
+            return ""
+        attempts = sorted((self.run_dir / "wandb").glob("offline-run-*"))
+        return "wandb ran offline; upload with: wandb sync " + " ".join(map(str, attempts))
+
+
+class Trackio(Tracker):
+    """Trackio: a local database in the run folder, unless TRACKIO_DIR names another."""
+
+    def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
+        # Read when trackio is first imported.
+        self._folder = os.environ.setdefault("TRACKIO_DIR", str(self.run_dir / "trackio"))
+        self._init("trackio", project, config, name=run_name, resume="allow")
+
+    def show_samples(self, rows: Sequence[Row], step: int) -> None:
+        import trackio
+
+        # Trackio's table does not grow: each is logged whole.
+        data = [[row[column] for column in COLUMNS] for row in self.rows]
+        self.accelerator.log({"samples": trackio.Table(columns=list(COLUMNS), data=data)}, step=step)
+
+    def finish(self) -> str:
+        super().finish()
+        return f"look at the run with: TRACKIO_DIR={self._folder} trackio show"
+
+
+class TensorBoard(Tracker):
+    """TensorBoard: event files in the run folder."""
+
+    def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
+        self._init("tensorboard", "tensorboard", config)
+
+    def show_samples(self, rows: Sequence[Row], step: int) -> None:
+        for row in rows:
+            # Markdown keeps lines as they are only in a block indented by four spaces.
+            text = "\n".join(f"    {line}" for line in f"{row['prompt']}{row['text']}".split("\n"))
+            self.accelerator.log({f"samples/temperature {row['temperature']}": text}, step=step)
+
+    def finish(self) -> str:
+        super().finish()
+        return f"look at the run with: tensorboard --logdir {self.run_dir}"
+
+
+TRACKERS: dict[str, type[Tracker]] = {"wandb": Wandb, "trackio": Trackio, "tensorboard": TensorBoard, "none": Tracker}
+
+
+def duration(seconds: float) -> str:
+    """A time such as 1h05m, 3m20s or 12s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+class Terminal:
+    """What a person sees: a progress bar on a terminal, plain lines in a log file; nothing on other processes."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._bar: tqdm[Any] | None = None
+
+    def begin(self, total_steps: int, step: int) -> None:
+        """Starts the progress bar of a run at a step."""
+        self._total = total_steps
+        if self._shown and sys.stderr.isatty():
+            self._bar = tqdm(total=total_steps, initial=step, unit="step", dynamic_ncols=True, smoothing=0.05)
+
+    def say(self, text: str) -> None:
+        """Prints a line, or several."""
+        if self._shown:
+            tqdm.write(text)
+            sys.stdout.flush()
+
+    def advance(self) -> None:
+        """One step more."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def progress(self, row: Mapping[str, Any], seconds_left: float) -> None:
+        """The figures of a line of metrics."""
+        bpc, speed = row["train_loss"] / math.log(2), row["chars_per_second"]
+        if row["val_loss"] is not None:
+            self.say(f"epoch {row['epoch']:.2f}  validation loss {row['val_loss']:.4f}  bpc {row['val_bpc']:.4f}")
+        if self._bar is not None:
+            self._bar.set_postfix_str(
+                f"epoch {row['epoch']:.2f} loss {row['train_loss']:.4f} bpc {bpc:.3f} {speed:,.0f} chars/s"
+            )
+        else:
+            self.say(
+                f"step {row['step']}/{self._total}  epoch {row['epoch']:.2f}  loss {row['train_loss']:.4f}  "
+                f"bpc {bpc:.3f}  {speed:,.0f} chars/s  {duration(seconds_left)} left"
+            )
+
+    def samples(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Sample text, each under its temperature."""
+        for row in rows:
+            self.say(f"--- epoch {row['epoch']:.2f}, temperature {row['temperature']:g} ---")
+            self.say(f"{row['prompt']}{row['text']}".strip("\n"))
+        if rows:
+            self.say("---")
+
+    def end(self) -> None:
+        """Leaves the progress bar as it is."""
+        if self._bar is not None:
+            self._bar.close()

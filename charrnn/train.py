@@ -1,0 +1,254 @@
+"""The main command: from corpora to a trained model, its checkpoints and its samples."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from accelerate import Accelerator
+
+from charrnn import checkpoint, processes
+from charrnn.config import TrainConfig, check_resumed, load_config, parse
+from charrnn.corpus import CorpusSpec
+from charrnn.errors import ConfigError, UserError
+from charrnn.loop import Job, Position, fresh_position, restored_position, train_to_end
+from charrnn.model import CharLSTM
+from charrnn.optim import make_optimizer
+from charrnn.plugins import Corpora
+from charrnn.processes import StopRequest, on_each, on_main
+from charrnn.randomness import derived_seed
+from charrnn.rows import RowBatches, row_share
+from charrnn.run import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_json
+from charrnn.step import FlatGradients
+from charrnn.store import TokenStore, build_store, fingerprint, open_or_build
+from charrnn.tracking import TRACKERS, Terminal
+from charrnn.vocab import Vocabulary
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_CORPUS = "python:stdlib"
+PREEMPTED = 75
+"""The exit code of a run that was told to stop and has saved (EX_TEMPFAIL: try again later)."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Trains as the arguments say; returns 0, or 75 for a run that was told to stop, or the code of an error."""
+    is_main = processes.launched_rank() == 0
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    for name in ("charrnn", "charrnn_plugins"):
+        logging.getLogger(name).setLevel(logging.INFO if is_main else logging.ERROR)
+    try:
+        stop = StopRequest()
+        config = parse(sys.argv[1:] if args is None else args, "gpu" if torch.cuda.is_available() else "laptop")
+        return train(config, stop)
+    except UserError as error:
+        if is_main:
+            print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def train(config: TrainConfig, stop: StopRequest) -> int:
+    """One run, or the rest of one; returns its exit code."""
+    accelerator = processes.start_accelerator(num_threads=config.num_threads, deterministic=config.deterministic)
+    config = replace(config, corpus=config.corpus or (DEFAULT_CORPUS,))
+    resume = config.resume or processes.restarts() > 0
+    run = RunFolder(on_main(accelerator, lambda: choose_run_dir(config)))
+    on_main(accelerator, lambda: run.open(resume=resume))
+    try:
+        config, start = on_each(accelerator, lambda: with_starting_model(config))
+        text = on_each(accelerator, lambda: open_text(config, run.path, start[1] if start else None))
+        processes.require_same(accelerator, text.digest, "the text differs between the processes of the job")
+        job = on_each(accelerator, lambda: prepare(config, accelerator, text, start, stop))
+        newest = on_main(accelerator, lambda: begin(job, run, resume))
+        at = on_each(accelerator, lambda: restored_position(job, newest) if newest else fresh_position(job))
+    except BaseException:
+        run.close(unused=True)
+        raise
+    outcome, reason = "failed", ""
+    try:
+        job = with_records(job, run, newest)
+        stop.armed = True
+        outcome = train_to_end(job, at)
+        reason = stop.reason
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        raise
+    finally:
+        conclude(job, run, at, outcome, reason)
+    # torchrun takes any code but 0 for a crash, and would start the run again that it was told to stop.
+    return PREEMPTED if outcome == "preempted" and not processes.is_elastic() else 0
+
+
+def choose_run_dir(config: TrainConfig) -> Path:
+    """The run folder: the one asked for, or the one this launcher's crashed attempt used, or a new one."""
+    if config.run_dir:
+        return Path(config.run_dir)
+    parent = Path("runs")
+    if processes.restarts():
+        for status in sorted(parent.glob("*/status.json"), reverse=True):
+            if read_json(status).get("launcher") == os.getppid():
+                return status.parent
+    if config.resume:
+        newest = max(parent.glob("*/config.json"), default=None)
+        hint = f", for example --run-dir {newest.parent}" if newest else ""
+        raise ConfigError(f"--resume needs the --run-dir to go on with{hint}")
+    return new_run_folder(parent, config.corpus)
+
+
+def with_starting_model(config: TrainConfig) -> tuple[TrainConfig, tuple[CharLSTM, Vocabulary] | None]:
+    """The model of --init-from, if any, and the configuration with its shape."""
+    if not config.init_from:
+        return config, None
+    model, vocab = checkpoint.load_model(checkpoint.find_model(Path(config.init_from)))
+    shape: dict[str, Any] = {
+        "hidden_size": model.hidden_size,
+        "num_layers": model.num_layers,
+        "embedding_size": model.embedding_size,
+        "tie_weights": model.tie_weights,
+    }
+    return replace(config, **shape), (model, vocab)
+
+
+def open_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> TokenStore:
+    """The token store of the run's corpora, built if it is not there yet.
+
+    It lies in the user's cache if every loader can tell, without reading the text, that it is the same; else in the
+    run's folder.
+    """
+    if config.vocab and vocab is None:
+        vocab = Vocabulary.load(Path(config.vocab))
+    corpora = Corpora(config.plugin, config.block_plugin)
+    specs = [CorpusSpec.parse(spec) for spec in config.corpus]
+    found = [(spec, corpora.find(spec)) for spec in specs]
+    settings: dict[str, Any] = {
+        "min_freq": config.min_freq,
+        "max_size": config.max_size or None,
+        "val_fraction": config.val_fraction,
+        "test_fraction": config.test_fraction,
+        "normalize": None if config.normalize == "none" else config.normalize,
+    }
+    folder = run_dir / "store"
+    keys = [corpus.fingerprint(spec) for spec, corpus in found] if not folder.exists() else [None]
+    if all(keys):
+        name = fingerprint([key or "" for key in keys], {**settings, "vocab": vocab.digest if vocab else None})
+        folder = platformdirs.user_cache_path("charrnn") / "stores" / name
+    return open_or_build(
+        folder,
+        lambda: build_store(
+            folder, [(str(spec), corpus.documents(spec)) for spec, corpus in found], vocab=vocab, **settings
+        ),
+    )
+
+
+def prepare(
+    config: TrainConfig,
+    accelerator: Accelerator,
+    text: TokenStore,
+    start: tuple[CharLSTM, Vocabulary] | None,
+    stop: StopRequest,
+) -> Job:
+    """Everything a process needs to train; raises a `UserError` for what cannot work, before anything is written."""
+    if config.prompt:
+        text.vocab.encode(config.prompt)
+    if config.batch_size < accelerator.num_processes:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} has fewer rows than the job has processes: "
+            f"use {accelerator.num_processes} or more"
+        )
+    share = row_share(config.batch_size, accelerator.process_index, accelerator.num_processes)
+    rows = RowBatches(text.train, config.batch_size, config.seq_length, share)
+    torch.manual_seed(derived_seed(config.seed, 0, "weights"))
+    model = CharLSTM(
+        len(text.vocab), config.hidden_size, config.num_layers, config.embedding_size, tie_weights=config.tie_weights
+    )
+    if start:
+        model.load_state_dict(start[0].state_dict())
+    # Told that it only evaluates, Accelerate places the model and its precision, and leaves the gradients to us.
+    model = accelerator.prepare_model(model, evaluation_mode=True)
+    optimizer = accelerator.prepare_optimizer(
+        make_optimizer(config.optimizer, model.parameters(), config.learning_rate, config.weight_decay)
+    )
+    terminal = Terminal(shown=accelerator.is_main_process)
+    return Job(
+        config=config,
+        accelerator=accelerator,
+        text=text,
+        share=share,
+        rows=rows,
+        model=model,
+        optimizer=optimizer,
+        gradients=FlatGradients(model.parameters()),
+        stop=stop,
+        terminal=terminal,
+    )
+
+
+def begin(job: Job, run: RunFolder, resume: bool) -> Path | None:
+    """Writes the run folder's beginning, or finds the checkpoint that a resumed run goes on from."""
+    if resume and run.begun:
+        for change in check_resumed(job.config, load_config(run.path / "config.json")):
+            LOG.warning("resuming with %s", change)
+    newest = checkpoint.latest(run.checkpoints) if resume else None
+    if resume and run.begun and newest is None:
+        LOG.warning("%s has no checkpoint yet: starting afresh", run.path)
+    write_json(run.path / "config.json", asdict(job.config))
+    job.text.vocab.save(run.path / "vocab.json")
+    return newest
+
+
+def with_records(job: Job, run: RunFolder, newest: Path | None) -> Job:
+    """The job with what only the main process has: the run folder, cut back to the checkpoint, and the tracker."""
+    if not job.accelerator.is_main_process:
+        return job
+    told_until = run.last_step()
+    run.cut_back(checkpoint.read_training(newest)["files"] if newest else {})
+    run.write_status("running", pid=os.getpid(), launcher=os.getppid())
+    tracker = TRACKERS[job.config.tracker](job.accelerator, run.path, read_lines(run.path / SAMPLES), told_until)
+    tracker.start(job.config.project, job.config.run_name or run.path.name, asdict(job.config))
+    announce(job, run, newest)
+    return replace(job, run=run, tracker=tracker)
+
+
+def announce(job: Job, run: RunFolder, newest: Path | None) -> None:
+    """Says what is about to happen."""
+    for corpus in job.text.corpora:
+        unknown = f", {corpus.unknown_share:.2%} <unk>" if corpus.unknown_share else ""
+        job.terminal.say(f"{corpus.spec}: {corpus.documents} documents, {corpus.characters:,} characters{unknown}")
+    parameters = sum(parameter.numel() for parameter in job.model.parameters())
+    threads = f", {torch.get_num_threads()} threads each" if job.device.type == "cpu" else ""
+    job.terminal.say(
+        f"{len(job.text.train):,} characters to train on, {len(job.text.val):,} to validate, "
+        f"{len(job.text.vocab)} different; {parameters:,} parameters; "
+        f"{job.accelerator.num_processes} process(es) on {job.device.type}{threads}"
+    )
+    job.terminal.say(f"{'going on from ' + str(newest) if newest else 'run folder ' + str(run.path)}")
+
+
+def conclude(job: Job, run: RunFolder, at: Position, outcome: str, reason: str) -> None:
+    """Closes what the main process opened and says what there is now."""
+    job.terminal.end()
+    if not job.accelerator.is_main_process:
+        return
+    advice = job.tracker.finish() if job.tracker else ""
+    run.write_status(outcome, step=at.step, reason=reason, pid=os.getpid(), launcher=os.getppid())
+    run.close()
+    if outcome == "preempted":
+        job.terminal.say(f"stopped at step {at.step} ({reason}); go on with --run-dir {run.path} --resume")
+    elif outcome == "finished":
+        best = f"best validation loss {at.best_loss:.4f}; " if at.best_loss is not None else ""
+        job.terminal.say(f"finished: {best}more text with: charrnn sample {run.path}")
+    if advice:
+        job.terminal.say(advice)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

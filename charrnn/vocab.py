@@ -1,0 +1,175 @@
+"""The vocabulary: which characters a model knows, and the number of each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.errors import ConfigError, VocabularyError
+
+UNKNOWN = "<unk>"
+FORMAT = "charrnn vocabulary"
+VERSION = 1
+
+Ids: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+
+
+def code_points(text: str) -> Ids:
+    """The code points of a text, one unsigned integer each: of 1 byte if all fit, else of 2, else of 4."""
+    try:
+        return np.frombuffer(text.encode("latin-1"), "<u1")
+    except UnicodeEncodeError:
+        utf16 = text.encode("utf-16-le", "surrogatepass")
+    if len(utf16) == 2 * len(text):
+        return np.frombuffer(utf16, "<u2")
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Distinct characters in code-point order, numbered from 0; with `has_unknown`, 0 is <unk> and they start at 1."""
+
+    characters: str
+    has_unknown: bool = False
+
+    def __post_init__(self) -> None:
+        if self.characters != "".join(sorted(set(self.characters))):
+            raise VocabularyError("the characters of a vocabulary must be distinct and in code-point order")
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, int], min_freq: int = 1, max_size: int | None = None) -> Vocabulary:
+        """The characters seen at least `min_freq` times, at most `max_size` ids in all: the most frequent are kept.
+
+        Of equally frequent characters the lower code points are kept. If any is dropped, the vocabulary has <unk>.
+        """
+        if min_freq < 1 or (max_size is not None and max_size < 1):
+            raise ConfigError(f"min_freq ({min_freq}) and max_size ({max_size}) of a vocabulary must be at least 1")
+        seen = {character for character, count in counts.items() if count > 0}
+        kept = sorted((c for c in seen if counts[c] >= min_freq), key=lambda c: (-counts[c], c))
+        has_unknown = len(kept) < len(seen) or (max_size is not None and len(kept) > max_size)
+        if max_size is not None:
+            kept = kept[: max_size - has_unknown]
+        if not kept:
+            raise VocabularyError(
+                f"no character is left with min_freq {min_freq} and max_size {max_size}: "
+                f"{len(seen)} are in the text, the most frequent {max(counts.values(), default=0)} times"
+            )
+        return cls("".join(sorted(kept)), has_unknown)
+
+    def __len__(self) -> int:
+        return len(self.characters) + self.has_unknown
+
+    def __contains__(self, character: object) -> bool:
+        return isinstance(character, str) and len(character) == 1 and not self.missing(character)
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """The smallest unsigned integer that holds every id, little-endian."""
+        return _smallest_unsigned(len(self) - 1)
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the content: equal for equal vocabularies, on every machine."""
+        content = (UNKNOWN if self.has_unknown else "") + "\n" + self.characters
+        return hashlib.sha256(content.encode("utf-32-le", "surrogatepass")).hexdigest()
+
+    def encode(self, text: str) -> Ids:
+        """The ids of a text; a character outside is <unk>, or without one raises `VocabularyError`, which names it."""
+        ids = self.lookup(code_points(text))
+        if not self.has_unknown and ids.size and ids.max() == self._absent:
+            raise self.complaint(self.missing(text))
+        return ids.astype(self.dtype, copy=False)
+
+    def lookup(self, codes: Ids) -> Ids:
+        """The ids of code points; a character outside is 0 with <unk>, else `len(self)`, which is no id."""
+        if codes.itemsize == self._table.itemsize == 1 and len(codes) % 2 == 0:
+            return self._pairs.take(codes.view("<u2"), mode="clip").view("<u1")
+        return self._table.take(codes, mode="clip")
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        """The text of ids; <unk> becomes U+FFFD. Raises `IndexError` for what is no id."""
+        characters = ("\ufffd" if self.has_unknown else "") + self.characters
+        table = np.frombuffer(characters.encode("utf-32-le", "surrogatepass"), "<u4")
+        return table[np.asarray(ids, dtype=np.intp)].tobytes().decode("utf-32-le", "surrogatepass")
+
+    def missing(self, text: str) -> str:
+        """The characters of a text that the vocabulary does not have, each once, in order of first appearance."""
+        absent = np.flatnonzero(self.lookup(code_points(text)) == self._absent)
+        return "".join(dict.fromkeys(text[index] for index in absent))
+
+    def complaint(self, missing: str) -> VocabularyError:
+        """The error that names missing characters, the first ten of them."""
+        names = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in missing[:10])
+        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        return VocabularyError(f"the vocabulary has no {names}{more}, and no {UNKNOWN} to stand for them")
+
+    def to_json(self) -> str:
+        """The vocabulary as readable JSON; `from_json` reads it back."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "unknown": UNKNOWN if self.has_unknown else None,
+            "characters": list(self.characters),
+        }
+        # UTF-8 has no lone surrogates; their backslash form happens to be JSON's own escape.
+        return json.dumps(content, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace").decode("utf-8")
+
+    @classmethod
+    def from_json(cls, text: str) -> Vocabulary:
+        """Reads what `to_json` wrote; raises `VocabularyError` for anything else."""
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise VocabularyError(f"not a vocabulary: {error}") from error
+        match content:
+            case {"format": str(name), "version": int(version), "unknown": unknown, "characters": [*characters]} if (
+                (name, version) == (FORMAT, VERSION)
+                and unknown in (None, UNKNOWN)
+                and all(isinstance(character, str) and len(character) == 1 for character in characters)
+            ):
+                return cls("".join(characters), unknown is not None)
+        raise VocabularyError(f"not a vocabulary of format version {VERSION}: was it written by another charrnn?")
+
+    def save(self, path: Path) -> None:
+        """Writes `to_json` to a file."""
+        path.write_text(self.to_json(), encoding="utf-8", newline="\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        """Reads a file that `save` wrote; raises `VocabularyError`, which names the file."""
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise VocabularyError(f"{path}: cannot be read: {error.strerror}") from error
+        except (UnicodeDecodeError, VocabularyError) as error:
+            raise VocabularyError(f"{path}: {error}") from error
+
+    @property
+    def _absent(self) -> int:
+        return 0 if self.has_unknown else len(self)
+
+    @cached_property
+    def _table(self) -> Ids:
+        codes = np.frombuffer(self.characters.encode("utf-32-le", "surrogatepass"), "<u4")
+        # One entry more than the last character has: code points beyond are clipped to it.
+        table = np.full(int(codes[-1]) + 2 if codes.size else 1, self._absent, _smallest_unsigned(len(self)))
+        table[codes] = np.arange(self.has_unknown, len(self))
+        return table
+
+    @cached_property
+    def _pairs(self) -> Ids:
+        """The table of two characters of 1 byte at once, which is twice as fast."""
+        one = self._table.take(np.arange(256), mode="clip")
+        return np.stack(np.meshgrid(one, one), axis=-1).view("<u2").ravel()
+
+
+def _smallest_unsigned(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
+    return np.dtype("<u1" if largest < 1 << 8 else "<u2" if largest < 1 << 16 else "<u4")
