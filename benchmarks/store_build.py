@@ -2,7 +2,8 @@
 
 The look-up is the loop that the other character-level trainers encode their text with, timed in the same run on the
 first part of the same text, held in memory. Each build runs in a process of its own, for its peak memory. The files
-are read from the page cache if they fit. Give --folder a place on the disk that is to be measured.
+are read from the page cache if they fit. Both times are the best of a few runs. Give --folder a place on the disk
+that is to be measured.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 
 PEER_CHARACTERS = 8_000_000
@@ -34,7 +36,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=500, help="size of each text as UTF-8 (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", choices=list(ALPHABETS), default=list(ALPHABETS))
-    parser.add_argument("--folder", type=Path, help="where the texts and stores lie meanwhile (default: a temporary one)")
+    parser.add_argument(
+        "--folder", type=Path, help="where the texts and stores lie meanwhile (default: a temporary one)"
+    )
+    parser.add_argument("--runs", type=int, default=3, help="runs, of which the best counts (default: %(default)s)")
     parser.add_argument("--build", type=Path, nargs=2, metavar=("TEXT", "STORE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.build:
@@ -47,9 +52,10 @@ def main() -> None:
             text = Path(folder, f"{kind}.txt")
             sample = words(ALPHABETS[kind])
             write(text, sample, arguments.megabytes)
-            lookup = min(lookup_seconds(sample[:PEER_CHARACTERS]) for _ in range(3))
+            lookup = min(lookup_seconds(sample[:PEER_CHARACTERS]) for _ in range(arguments.runs))
             command = [sys.executable, __file__, "--build", str(text), str(Path(folder, "store"))]
-            built = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            builds = [json.loads(subprocess.check_output(command)) for _ in range(arguments.runs)]
+            built = min(builds, key=itemgetter("seconds"))
             size = text.stat().st_size / 1e6
         rate, lookup_rate = built["characters"] / built["seconds"], len(sample[:PEER_CHARACTERS]) / lookup
         print(
@@ -103,7 +109,9 @@ def write(path: Path, sample: str, megabytes: int) -> None:
 
 def hardware() -> str:
     """The processor and the number of cores."""
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
     return f"{len(names)} cores of {names[0]}"
 
 

@@ -15,9 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +34,11 @@ VERSION = 1
 SPLITS = ("train", "val", "test")
 BLOCK = 1 << 20
 """Characters that are handled at a time: NumPy's temporaries of so many stay near the processor."""
-THREADS = 2
-"""Threads that count and encode beside the one that reads, hashes and writes."""
+
+Sources: TypeAlias = Sequence[tuple[str, Iterable[Iterable[str]]]]
+"""Pairs of a spec and its documents, each document an iterable of pieces of text: what `Corpus.documents` yields."""
+
+NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -88,14 +92,14 @@ def open_or_build(folder: Path, build: Callable[[], TokenStore]) -> TokenStore:
 
 def build_store(
     folder: Path,
-    sources: Sequence[tuple[str, Iterable[Iterable[str]]]],
+    sources: Sources,
     *,
     vocab: Vocabulary | None = None,
     min_freq: int = 1,
     max_size: int | None = None,
     val_fraction: float = 0.1,
     test_fraction: float = 0.0,
-    normalize: str | None = None,
+    normalize: NormalForm | None = None,
 ) -> TokenStore:
     """Builds a store from (spec, documents) pairs, each document an iterable of pieces, and opens it.
 
@@ -104,30 +108,27 @@ def build_store(
     training. Without a `vocab` one is made of all characters, as `Vocabulary.from_counts` does. `normalize` is a
     Unicode normal form, such as NFC. A store that is there already is replaced once the new one is whole.
 
-    Raises `CorpusError` for a source without text and for a full disk, `VocabularyError` for characters outside `vocab`,
-    `ConfigError` for settings that make no sense; whatever is raised, nothing is left behind.
+    Raises `CorpusError` for a source without text and for a full disk, `VocabularyError` for characters outside
+    `vocab`, `ConfigError` for settings that make no sense; whatever is raised, nothing is left behind.
     """
     _check(val_fraction, test_fraction, normalize)
     with _locked(folder):
         if folder.exists() and not _is_store(folder):
             raise CorpusError(f"{folder} is there and is not a token store: remove it or choose another folder")
         work = folder.with_name(f"{folder.name}.building")
-        # Only who holds the lock builds: a folder that is there was left by a build that died.
+        # Only who holds the lock builds, so a folder that is there was left by a build that died.
         shutil.rmtree(work, ignore_errors=True)
         try:
             (work / "store").mkdir(parents=True)
-            texts, counts = _spool(work / "spool", sources, normalize)
+            numbering = _Numbering()
+            texts = _spool(work / "spool", sources, numbering, normalize)
             if vocab is None:
-                vocab = Vocabulary.from_counts(counts, min_freq, max_size)
-            elif not vocab.has_unknown and (missing := vocab.missing("".join(counts))):
-                raise vocab.complaint(missing)
+                vocab = Vocabulary.from_counts(numbering.counts(), min_freq, max_size)
             _check_space(work, sum(text.characters for text in texts) * vocab.dtype.itemsize)
-            _encode(work, texts, vocab, val_fraction, test_fraction)
+            _encode(work, texts, numbering.table(vocab), vocab, val_fraction, test_fraction)
             if folder.exists():
                 folder.rename(work / "replaced")
             (work / "store").rename(folder)
-        except OSError as error:
-            raise CorpusError(f"cannot build the token store {folder}: {error.strerror or error}") from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return open_store(folder)
@@ -141,7 +142,7 @@ def fingerprint(keys: Sequence[str], settings: Mapping[str, object]) -> str:
 
 @dataclass
 class _Text:
-    """A corpus in the spool: blocks of code points, each with its offset in the file and its bytes a character."""
+    """A corpus in the spool: blocks of numbers, each with its offset in the file and its bytes a number."""
 
     spec: str
     documents: int = 0
@@ -173,63 +174,100 @@ class _Text:
             yield offset + first * width, width, last - first
 
 
-def _spool(
-    path: Path, sources: Sequence[tuple[str, Iterable[Iterable[str]]]], normalize: str | None
-) -> tuple[list[_Text], dict[str, int]]:
-    """Writes all text into one file as it comes, since its vocabulary is known only at its end, and counts it."""
+class _Numbering:
+    """Numbers characters as they first appear and counts them: the text is written before its vocabulary is known.
+
+    ASCII characters are numbered from the start, each by its code point, so that ASCII text needs no look-up.
+    """
+
+    def __init__(self) -> None:
+        self._codes = list(range(128))
+        self._counts = np.zeros(0x110000, np.int64)
+        self._numbers = np.full(0x110000, 0xFF, "<u1")
+        self._numbers[:128] = self._codes
+
+    def number(self, text: str) -> Ids:
+        """The numbers of a text's characters, in the smallest integers that have done for all text so far."""
+        numbers = codes = code_points(text)
+        if not text.isascii():
+            numbers = self._numbers.take(codes, mode="clip")
+            absent = numbers == np.iinfo(numbers.dtype).max
+            if absent.any():
+                self._extend(np.unique(codes[absent]))
+                numbers = self._numbers.take(codes, mode="clip")
+        counted = _count(numbers)
+        self._counts[: len(counted)] += counted
+        return numbers
+
+    def _extend(self, codes: Ids) -> None:
+        start = len(self._codes)
+        self._codes.extend(codes.tolist())
+        absent = np.iinfo(self._numbers.dtype).max
+        if len(self._codes) > absent:
+            wider = self._numbers.astype("<u2" if len(self._codes) <= 0xFFFF else "<u4")
+            wider[self._numbers == absent] = np.iinfo(wider.dtype).max
+            self._numbers = wider
+        self._numbers[codes] = np.arange(start, len(self._codes))
+
+    def counts(self) -> dict[str, int]:
+        """How often each character was seen."""
+        return {chr(self._codes[number]): int(self._counts[number]) for number in np.flatnonzero(self._counts)}
+
+    def table(self, vocab: Vocabulary) -> Ids:
+        """The id in a vocabulary of each number; raises `VocabularyError` if a character has none."""
+        seen = np.flatnonzero(self._counts)
+        table = np.zeros(len(self._codes), vocab.dtype)
+        table[seen] = vocab.encode("".join(chr(self._codes[number]) for number in seen))
+        return table
+
+
+def _spool(path: Path, sources: Sources, numbering: _Numbering, normalize: NormalForm | None) -> list[_Text]:
+    """Writes the numbers of all text into one file, as it comes."""
     texts = []
-    counts = np.zeros(0x110000, np.int64)
     with path.open("wb") as file, tqdm(desc="reading text", unit="char", unit_scale=True, disable=None) as progress:
-        for number, (spec, documents) in enumerate(sources, 1):
+        for index, (spec, documents) in enumerate(sources, 1):
             text = _Text(spec)
-            pieces = text.joined(documents, is_last=number == len(sources))
-            blocks = _blocks(_normalized(normalize, pieces) if normalize else pieces)
-            for codes, counted in _ahead(_count, map(code_points, blocks)):
-                counts[: len(counted)] += counted
-                text.blocks.append((file.tell(), codes.itemsize))
-                text.characters += len(codes)
-                file.write(codes.data)
-                progress.update(len(codes))
+            pieces = text.joined(documents, is_last=index == len(sources))
+            for numbers in _ahead(numbering.number, _blocks(_normalized(pieces, normalize) if normalize else pieces)):
+                text.blocks.append((file.tell(), numbers.itemsize))
+                text.characters += len(numbers)
+                file.write(numbers.data)
+                progress.update(len(numbers))
             if not text.characters:
                 raise CorpusError(f"{spec}: the corpus has no text")
             texts.append(text)
-    return texts, {chr(code): int(counts[code]) for code in np.flatnonzero(counts)}
+    return texts
 
 
-def _encode(work: Path, texts: list[_Text], vocab: Vocabulary, val_fraction: float, test_fraction: float) -> None:
-    """Writes the store from the spool."""
+def _encode(
+    work: Path, texts: list[_Text], table: Ids, vocab: Vocabulary, val_fraction: float, test_fraction: float
+) -> None:
+    """Writes the store from the spool, whose numbers a table turns into ids."""
     store = work / "store"
-    sha = {name: hashlib.sha256() for name in SPLITS}
     tokens = dict.fromkeys(SPLITS, 0)
+    digests = [vocab.digest]
     total = sum(text.characters for text in texts)
     with (
         (work / "spool").open("rb") as spool,
-        ThreadPoolExecutor(1) as pool,
         tqdm(desc="encoding text", total=total, unit="char", unit_scale=True, disable=None) as progress,
     ):
-
-        def read(part: tuple[int, int, int]) -> Ids:
-            offset, width, count = part
-            codes = np.frombuffer(os.pread(spool.fileno(), width * count, offset), f"<u{width}")
-            return vocab.lookup(codes).astype(vocab.dtype, copy=False)
-
+        read = partial(_read, spool.fileno(), table, _pairs(table))
         for index, name in enumerate(SPLITS):
+            sha = hashlib.sha256()
             with (store / f"{name}.bin").open("wb") as file:
                 for text in texts:
                     start, stop = _bounds(text.characters, val_fraction, test_fraction)[index]
-                    for ids in _ahead(read, text.parts(start, stop)):
-                        hashing = pool.submit(sha[name].update, ids.data)
+                    for ids in _ahead(partial(_hash, sha), _ahead(read, text.parts(start, stop))):
                         file.write(ids.data)
-                        hashing.result()
                         tokens[name] += len(ids)
                         if vocab.has_unknown:
                             text.unknown += len(ids) - int(np.count_nonzero(ids))
                         progress.update(len(ids))
+            digests.append(sha.hexdigest())
     vocab.save(store / "vocab.json")
     reports = [
         CorpusReport(text.spec, text.documents, text.characters, text.unknown / text.characters) for text in texts
     ]
-    digests = [vocab.digest, *(sha[name].hexdigest() for name in SPLITS)]
     manifest = {
         "version": VERSION,
         "dtype": vocab.dtype.name,
@@ -240,17 +278,17 @@ def _encode(work: Path, texts: list[_Text], vocab: Vocabulary, val_fraction: flo
     (store / "store.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8", newline="\n")
 
 
-def _normalized(form: str, pieces: Iterable[str]) -> Iterator[str]:
-    """The text in a normal form. It is cut only before ASCII characters: they never combine with what is before them."""
+def _normalized(pieces: Iterable[str], form: NormalForm) -> Iterator[str]:
+    """The text in a normal form, cut only before ASCII characters: they never combine with what is before them."""
     waiting: list[str] = []
     for piece in pieces:
         cut = next((index for index in range(len(piece) - 1, -1, -1) if piece[index].isascii()), None)
         if cut is None:
             waiting.append(piece)
         else:
-            yield unicodedata.normalize(form, "".join((*waiting, piece[:cut])))  # type: ignore[arg-type]
+            yield unicodedata.normalize(form, "".join((*waiting, piece[:cut])))
             waiting = [piece[cut:]]
-    yield unicodedata.normalize(form, "".join(waiting))  # type: ignore[arg-type]
+    yield unicodedata.normalize(form, "".join(waiting))
 
 
 def _blocks(pieces: Iterable[str]) -> Iterator[str]:
@@ -269,22 +307,44 @@ def _blocks(pieces: Iterable[str]) -> Iterator[str]:
         yield "".join(waiting)
 
 
-def _count(codes: Ids) -> tuple[Ids, npt.NDArray[np.int64]]:
-    """The code points, and how often each appears."""
-    if codes.itemsize > 1 or len(codes) % 2:
-        return codes, np.bincount(codes)
-    # Counted in pairs, which halves the slow part.
-    pairs = np.bincount(codes.view("<u2"), minlength=1 << 16).reshape(256, 256)
-    return codes, pairs.sum(axis=0) + pairs.sum(axis=1)
+def _count(numbers: Ids) -> npt.NDArray[np.int64]:
+    """How often each number appears."""
+    if numbers.itemsize == 1 and len(numbers) % 2 == 0:
+        # In pairs, which halves the slow part.
+        pairs = np.bincount(numbers.view("<u2"), minlength=1 << 16).reshape(256, 256)
+        return np.asarray(pairs.sum(axis=0) + pairs.sum(axis=1))
+    return np.bincount(numbers)
+
+
+def _pairs(table: Ids) -> Ids | None:
+    """The table of two numbers of 1 byte at once, for ids of 1 byte: to look up half as often is twice as fast."""
+    if table.itemsize > 1:
+        return None
+    one = table.take(np.arange(256), mode="clip")
+    return np.stack(np.meshgrid(one, one), axis=-1).view("<u2").ravel()
+
+
+def _read(file: int, table: Ids, pairs: Ids | None, part: tuple[int, int, int]) -> Ids:
+    """The ids of a part of the spool."""
+    offset, width, count = part
+    numbers = np.frombuffer(os.pread(file, width * count, offset), f"<u{width}")
+    if pairs is not None and width == 1 and count % 2 == 0:
+        return pairs.take(numbers.view("<u2"), mode="clip").view(table.dtype)
+    return table.take(numbers, mode="clip")
+
+
+def _hash(sha: Any, ids: Ids) -> Ids:
+    sha.update(ids.data)
+    return ids
 
 
 def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yields function(item) for each item, in order, while threads work a few items ahead."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    """Yields function(item) for each item, in order, while a thread works a few items ahead."""
+    with ThreadPoolExecutor(1) as thread:
         pending: deque[Future[Result]] = deque()
         for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > 2 * THREADS:
+            pending.append(thread.submit(function, item))
+            if len(pending) > 2:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -300,11 +360,10 @@ def _bounds(characters: int, val_fraction: float, test_fraction: float) -> list[
 
 def _check(val_fraction: float, test_fraction: float, normalize: str | None) -> None:
     if not (0 <= val_fraction < 1 and 0 <= test_fraction < 1 and val_fraction + test_fraction < 1):
-        raise ConfigError(
-            f"val_fraction ({val_fraction}) and test_fraction ({test_fraction}) must be at least 0 and less than 1 together"
-        )
-    if normalize not in (None, "NFC", "NFD", "NFKC", "NFKD"):
-        raise ConfigError(f"{normalize!r} is no Unicode normal form: NFC, NFD, NFKC and NFKD are")
+        fractions = f"val_fraction ({val_fraction}) and test_fraction ({test_fraction})"
+        raise ConfigError(f"{fractions} must be at least 0 and leave something to train on")
+    if normalize not in (None, *get_args(NormalForm)):
+        raise ConfigError(f"{normalize!r} is no Unicode normal form: {', '.join(get_args(NormalForm))} are")
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -329,14 +388,18 @@ def _is_store(folder: Path) -> bool:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Holds the lock beside a store's folder, alone among all processes; says so if it has to wait."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"), is_singleton=True)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("waiting for another process that is building %s", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(f"{folder.name}.lock"), is_singleton=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("waiting for another process that is building %s", folder)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+    except OSError as error:
+        reason = f"{error.strerror or error}: mend that or choose another folder"
+        raise CorpusError(f"cannot build the token store {folder}: {reason}") from error

@@ -84,6 +84,7 @@ def train(config: TrainConfig, stop: StopRequest) -> int:
         raise
     finally:
         conclude(job, run, at, outcome, reason)
+    accelerator.end_training()
     # torchrun takes any code but 0 for a crash, and would start the run again that it was told to stop.
     return PREEMPTED if outcome == "preempted" and not processes.is_elastic() else 0
 
@@ -251,4 +252,10 @@ def conclude(job: Job, run: RunFolder, at: Position, outcome: str, reason: str) 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    if processes.launched_processes() > 1:
+        # Gloo's threads can outlive the interpreter and abort a process that has done its work (pytorch #179291).
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)

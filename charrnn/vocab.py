@@ -23,14 +23,11 @@ Ids: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
 
 def code_points(text: str) -> Ids:
-    """The code points of a text, one unsigned integer each: of 1 byte if all fit, else of 2, else of 4."""
+    """The code points of a text, as unsigned integers of 1 byte if all fit, else of 4."""
     try:
         return np.frombuffer(text.encode("latin-1"), "<u1")
     except UnicodeEncodeError:
-        utf16 = text.encode("utf-16-le", "surrogatepass")
-    if len(utf16) == 2 * len(text):
-        return np.frombuffer(utf16, "<u2")
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+        return _utf32(text)
 
 
 @dataclass(frozen=True)
@@ -83,33 +80,24 @@ class Vocabulary:
 
     def encode(self, text: str) -> Ids:
         """The ids of a text; a character outside is <unk>, or without one raises `VocabularyError`, which names it."""
-        ids = self.lookup(code_points(text))
+        ids = self._lookup(text)
         if not self.has_unknown and ids.size and ids.max() == self._absent:
-            raise self.complaint(self.missing(text))
+            missing = self.missing(text)
+            names = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in missing[:10])
+            more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+            raise VocabularyError(f"the vocabulary has no {names}{more}, and no {UNKNOWN} to stand for them")
         return ids.astype(self.dtype, copy=False)
-
-    def lookup(self, codes: Ids) -> Ids:
-        """The ids of code points; a character outside is 0 with <unk>, else `len(self)`, which is no id."""
-        if codes.itemsize == self._table.itemsize == 1 and len(codes) % 2 == 0:
-            return self._pairs.take(codes.view("<u2"), mode="clip").view("<u1")
-        return self._table.take(codes, mode="clip")
 
     def decode(self, ids: npt.ArrayLike) -> str:
         """The text of ids; <unk> becomes U+FFFD. Raises `IndexError` for what is no id."""
         characters = ("\ufffd" if self.has_unknown else "") + self.characters
-        table = np.frombuffer(characters.encode("utf-32-le", "surrogatepass"), "<u4")
+        table = _utf32(characters)
         return table[np.asarray(ids, dtype=np.intp)].tobytes().decode("utf-32-le", "surrogatepass")
 
     def missing(self, text: str) -> str:
         """The characters of a text that the vocabulary does not have, each once, in order of first appearance."""
-        absent = np.flatnonzero(self.lookup(code_points(text)) == self._absent)
+        absent = np.flatnonzero(self._lookup(text) == self._absent)
         return "".join(dict.fromkeys(text[index] for index in absent))
-
-    def complaint(self, missing: str) -> VocabularyError:
-        """The error that names missing characters, the first ten of them."""
-        names = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in missing[:10])
-        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-        return VocabularyError(f"the vocabulary has no {names}{more}, and no {UNKNOWN} to stand for them")
 
     def to_json(self) -> str:
         """The vocabulary as readable JSON; `from_json` reads it back."""
@@ -152,23 +140,25 @@ class Vocabulary:
         except (UnicodeDecodeError, VocabularyError) as error:
             raise VocabularyError(f"{path}: {error}") from error
 
+    def _lookup(self, text: str) -> Ids:
+        return self._table.take(code_points(text), mode="clip")
+
     @property
     def _absent(self) -> int:
+        """What a character outside is looked up as: <unk>, or else the first number that is no id."""
         return 0 if self.has_unknown else len(self)
 
     @cached_property
     def _table(self) -> Ids:
-        codes = np.frombuffer(self.characters.encode("utf-32-le", "surrogatepass"), "<u4")
+        codes = _utf32(self.characters)
         # One entry more than the last character has: code points beyond are clipped to it.
         table = np.full(int(codes[-1]) + 2 if codes.size else 1, self._absent, _smallest_unsigned(len(self)))
         table[codes] = np.arange(self.has_unknown, len(self))
         return table
 
-    @cached_property
-    def _pairs(self) -> Ids:
-        """The table of two characters of 1 byte at once, which is twice as fast."""
-        one = self._table.take(np.arange(256), mode="clip")
-        return np.stack(np.meshgrid(one, one), axis=-1).view("<u2").ravel()
+
+def _utf32(text: str) -> Ids:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def _smallest_unsigned(largest: int) -> np.dtype[np.unsignedinteger[Any]]:

@@ -196,18 +196,23 @@ def _unpack_zst(raw: BinaryIO) -> Iterator[bytes]:
     import zstandard
 
     frame = None
+    unpacked = bytearray()
     try:
         while packed := raw.read(1 << 12):  # a little at a time, for each byte may unpack to many thousands
             while packed:
                 if frame is None or frame.eof:
                     frame = zstandard.ZstdDecompressor().decompressobj()
-                if block := frame.decompress(packed):
-                    yield block
+                unpacked += frame.decompress(packed)
                 packed = frame.unused_data
+            if len(unpacked) >= _BLOCK:
+                yield bytes(unpacked)
+                unpacked.clear()
     except zstandard.ZstdError as error:
         raise EOFError(str(error)) from error
     if frame and not frame.eof:
         raise EOFError("it ends in the middle")
+    if unpacked:
+        yield bytes(unpacked)
 
 
 def _recognise(path: Path, start: bytes) -> str:

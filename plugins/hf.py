@@ -152,14 +152,24 @@ def _builder(
             builder = _cached(argument, config, revision, data_files, encoding, error)
             log.warning("hf:%s: %s: reading the copy in the cache, commit %s", argument, error, builder.hash)
             return builder
+    build = partial(datasets.load_dataset_builder, path, **options)
     try:
-        return _keeping_line_ends(partial(datasets.load_dataset_builder, path, config, **options), encoding)
+        builder = build(config)
     except ValueError as error:
         names = datasets.get_dataset_config_names(path, **options)
         if config in names or (config is None and len(names) < 2):
             raise
         problem = "has several configurations" if config is None else f"has no configuration {config!r}"
         raise CorpusError(f"hf:{argument} {problem}: add ?config=NAME, one of {', '.join(names)}") from error
+    reading = _reading(builder.name, encoding)
+    return build(builder.config.name, **reading) if reading else builder
+
+
+def _reading(kind: str, encoding: str | None) -> dict[str, Any]:
+    """What to tell the builder of a kind of file: by default, that of text files drops the line ends."""
+    if kind == "text":
+        return {"keep_linebreaks": True, "encoding": encoding or "utf-8-sig"}
+    return {"encoding": encoding} if encoding else {}
 
 
 @cache  # a run reads one commit, whatever is pushed meanwhile
@@ -201,35 +211,23 @@ def _cached(
     """A builder over the cached copy, as `datasets` itself makes it, but without its 23 seconds of retries."""
     from datasets.packaged_modules.cache.cache import Cache
 
-    build = partial(
-        Cache,
-        repo_id=argument,
-        dataset_name=argument.split("/")[-1],
-        config_name=config,
-        data_files=data_files,
-        version="auto",
-        hash="auto",
+    name = argument.split("/")[-1]
+    for kind in ("text", "other"):
+        reading = _reading(kind, encoding) | {"data_files": data_files}
+        try:
+            builder = Cache(
+                repo_id=argument, dataset_name=name, config_name=config, version="auto", hash="auto", **reading
+            )
+        except ValueError:  # nothing is cached that was read so
+            continue
+        if (builder.info.builder_name == "text") != (kind == "text"):
+            continue
+        if revision and not builder.hash.startswith(revision):
+            raise CorpusError(f"hf:{argument}: {reason}, and the cached copy is commit {builder.hash}, not {revision}")
+        return builder
+    raise CorpusError(
+        f"hf:{argument}: {reason}, and no copy read with these options is cached: go online, or use a local folder"
     )
-    try:
-        builder = _keeping_line_ends(build, encoding)
-    except ValueError as error:
-        raise CorpusError(
-            f"hf:{argument}: {reason}, and no copy read with these options is cached: go online, or use a local folder"
-        ) from error
-    if revision and not builder.hash.startswith(revision):
-        raise CorpusError(f"hf:{argument}: {reason}, and the cached copy is commit {builder.hash}, not {revision}")
-    return builder
-
-
-def _keeping_line_ends(build: Callable[..., Any], encoding: str | None) -> Any:
-    """Builds for text files, whose line ends are lost by default, and if they are none, for other files."""
-    try:
-        return build(keep_linebreaks=True, encoding=encoding or "utf-8-sig")
-    except ValueError:
-        builder = build(**({"encoding": encoding} if encoding else {}))
-    if builder.info.builder_name == "text":
-        raise ValueError("the cached copy has lost its line ends")
-    return builder
 
 
 def _rows(argument: str, builder: Any, split: str, streaming: bool) -> Any:

@@ -71,7 +71,7 @@ def _locate(name: str) -> list[Path]:
     try:
         # On the path first: what Python has frozen into itself, such as os, has its sources there as well.
         spec = PathFinder.find_spec(top) or find_spec(top)
-    except ValueError:  # __main__
+    except ValueError:  # a module made by hand, such as __main__
         spec = None
     if spec is None:
         raise CorpusError(f"python:{name}: no module {top} is installed here: pip install it, or use python:stdlib")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ STARTS: Shapes = (
         r"small print!?[^\n]*\n?[^\n]*\*end\*",
         "1993-2003, '*SMALL PRINT! Ver.03.17.95 FOR COPYRIGHT PROTECTED ETEXTS*END*'",
     ),
-    (r"\"?small print\"? v\.[\d.]+", "1991-1993, '[\"Small Print\" V.12.08.93]'"),
+    (r"\"?small print\"? v\.[\d.]+[^\n]*", "1991-1993, '[\"Small Print\" V.12.08.93]'"),
     (r"startmark\#?$", "the texts of the 1970s, as they were released again: '#STARTMARK#'"),
     (rf"to contact {PG} of australia[^\n]*(?:\n[^\n]+)*", "Australian etexts: the last paragraph of their header"),
 )
@@ -65,7 +66,7 @@ LICENCES: Shapes = (
     (rf"(?:start:? )?(?:the )?full (?:{PG} )?license", "its title"),
     (r"start[ *]*the small print", "1992-2003, where the small print follows the book"),
     (rf"information about {PG} \(one page\)", "1992-2003"),
-    (rf"(?:this is )?(?:the )?{PG}(?:'s)? e-?(?:text|book)", "the title line, once more below the book"),
+    (rf"(?:this is )?(?:the )?{PG}(?:'s)? e-?(?:text|book)(?: of\b|[:,])", "the title line, once more below"),
     (r"(?:more information about this book is at the top|we need your donations more than ever)", "1995-2001"),
     (rf"(?:this site is full of free e-?books|{PG} (?:of )?australia$)", "Australian etexts"),
 )
@@ -75,22 +76,13 @@ _MADE = (
     r"proofed|proof-?read|ocr'?e?d|reformatted|html(?:'?ed)?|contributed|provided|submitted|released))"
 )
 
+# Those that name the project or its proofreaders are tried first: they are credits also below the book's title.
 CREDITS: Shapes = (
-    (
-        rf"{_MADE}(?:[ ,&/]+(?:and|{_MADE}|proofing|edited|corrected)){{0,4}}(?: in \w+)? (?:by|from|for)\b",
-        "who made it",
-    ),
     (
         rf"(?:this |the |an? |diese[rs] )?(?:{PG} )?(?:e-?(?:text|book|dition)|(?:electronic|digital|online) \w+|"
         r"(?:text |html )?(?:file|version)|html|transcription|ocr)s?\b[^.\n]{0,60}(?:\n[^.\n]{1,60})??"
         rf"\b(?:{_MADE}|erstellt|versions?|editions?|conversion) (?:\w+ ){{0,4}}(?:by|from|durch|von)\b",
         "'This etext was prepared by', 'E-text prepared by', 'HTML version by', 'Dieses Etext wurde'",
-    ),
-    (r"(?:credits?|proof-?(?:ing|reading)|scann?(?:ing|s)|typing|ocr)(?::| by\b)", "'Credits:', 'Proofreading by'"),
-    (
-        r"(?:many |special |our )?(?:thanks|thank you|nous remercions)\b(?:[^\n]|\n(?!\n))*?"
-        rf"(?:proof|scan|e-?text|e-?book|{PG}|images?\b|volunteer)",
-        "thanks for the making",
     ),
     (
         r"(?:[^\n]|\n(?!\n))*?(?:distributed proof|pgdp\.net|generously made available|images generously|"
@@ -98,6 +90,16 @@ CREDITS: Shapes = (
         r"digitized by google|gutenberg\.spiegel\.de|gutenberg2000\.de|"
         r"(?:html|illustrated) (?:version|edition) of this)",
         "where the page images came from, and who proofread them",
+    ),
+    (
+        rf"{_MADE}(?:[ ,&/]+(?:and|{_MADE}|proofing|edited|corrected)){{0,4}}(?: in \w+)? (?:by|from|for)\b",
+        "who made it",
+    ),
+    (r"(?:credits?|proof-?(?:ing|reading)|scann?(?:ing|s)|typing|ocr)(?::| by\b)", "'Credits:', 'Proofreading by'"),
+    (
+        r"(?:many |special |our )?(?:thanks|thank you|nous remercions)\b(?:[^\n]|\n(?!\n))*?"
+        rf"(?:proof|scan|e-?text|e-?book|{PG}|images?\b|volunteer)",
+        "thanks for the making",
     ),
     (rf"(?:the |this is (?:the|a) )?(?:copyrighted )?{PG}(?:'s|s)? e-?(?:text|book|dition)\b", "the title once more"),
     (r"#?\d+ in our series", "'#2 in our series by'"),
@@ -124,11 +126,11 @@ _WORDING = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _HEADER_WORDING = re.compile(
-    r"gutenberg|\be-?texts?\b|\bebooks?\b|small print|disclaim|indemni|warrant|illinois|carnegie|bitnet|donat",
+    r"gutenberg|\be-?texts?\b|\bebooks?\b|small print|disclaim|indemni|warranty|illinois ben|carnegie-mellon|bitnet|donations?\b",
     re.IGNORECASE,
 )
 _MAKERS_WORDING = re.compile(rf"e-?text|e-?book|distributed proof|pgdp|{PG}", re.IGNORECASE)
-_PARAGRAPH = re.compile(r"[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*")
+_PARAGRAPH = re.compile(r"^[^\S\n]*\S.*(?:\n[^\S\n]*\S.*)*", re.MULTILINE)
 
 _BLANK_LINE = re.compile(r"\n[ \t]*$", re.MULTILINE)
 _GAP = r"(?:[ \t]+(?:\n[ \t]*)?|\n[ \t]*)"
@@ -159,9 +161,7 @@ def strip(text: str, name: str) -> str:
     end = _end(text, begin)
     if end == len(text):
         log.warning("%s: no line marks where the book ends: it is kept to the end of the file", name)
-    # A copy in the header's credits or in the footer proves a bare list of names above the book to be credits.
-    copies = {_words(credit[1]) for credit in re.finditer(r"^Credits:((?:.*\S.*\n)+)", text[:begin], re.MULTILINE)}
-    copies |= {_words(paragraph[0]) for paragraph in _PARAGRAPH.finditer(text, end)}
+    copies = _credit_copies(text[:begin], text[end:])
     parts = (_without_credits(text[slice(*part)], copies) for part in _parts(text, begin, end))
     return "\n\n".join(part for part in parts if part)
 
@@ -183,20 +183,28 @@ def _begin(text: str) -> int | None:
 
 def _end(text: str, begin: int) -> int:
     """Where the footer starts: the first line of a footer that has nothing but the project's wording below it."""
-    ends = [end.start() for end in _ENDS.finditer(text, begin) if end[0].lstrip().startswith("***")]
-    end = ends[-1] if ends else len(text)
-    for footer in reversed(list(_FOOTERS.finditer(text, begin, end))):
-        if not _is_wording(text[_paragraph_end(text, footer.start()) : end]):
+    footers = [mark for mark in _FOOTERS.finditer(text, begin) if _is_marker(text, mark)]
+    # No licence is longer: what follows this line cannot be a book.
+    tail = text.rfind("\n***", len(text) - 30_000)
+    for mark in reversed(footers):
+        if mark.start() >= end:
+            continue
+        below = text[_paragraph_end(text, mark.start()) : end]
+        if not _is_wording(below) and len(below.strip()) > 200:
             break
-        end = footer.start()
+        end = mark.start()
     return end
+
+
+def _is_marker(text: str, mark: re.Match[str]) -> bool:
+    """Whether a match is a line of its own and no prose: it is capitalised or decorated, or below a blank line."""
+    return not mark[0].lstrip()[0].islower() or not text[: mark.start() - 1].rpartition("\n")[2].strip()
 
 
 def _parts(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
     """The stretches of the book's own text: files that were made of several files keep markers between them."""
     for mark in _ENDS.finditer(text, begin, end):
-        line_above = text[: mark.start() - 1].rpartition("\n")[2]
-        if mark.start() < begin or line_above.strip():
+        if mark.start() < begin or not _is_marker(text, mark):
             continue
         yield begin, mark.start()
         begin = _paragraph_end(text, mark.start())
@@ -213,12 +221,14 @@ def _paragraph_end(text: str, start: int) -> int:
 
 def _header_by_wording(text: str) -> int:
     """Where the header of a file without start line ends: below its last paragraph in the project's wording."""
-    end = 0
+    end = gap = 0
     for paragraph in _PARAGRAPH.finditer(text):
-        if text.count("\n", end, paragraph.start()) > 60:
-            break
         if _HEADER_WORDING.search(paragraph[0]):
-            end = paragraph.end()
+            end, gap = paragraph.end(), 0
+        elif not _WORDING.search(paragraph[0]):
+            gap += len(paragraph[0])
+        if gap > 400:
+            break
     return end
 
 
@@ -229,6 +239,17 @@ def _is_wording(text: str) -> bool:
     return 2 * known >= sum(map(len, paragraphs))
 
 
+def _credit_copies(header: str, footer: str) -> set[str]:
+    """Credits among the header's fields and right above the licence: they prove a bare list of names to be credits."""
+    copies = {
+        _words(paragraph[0][8:]) for paragraph in _PARAGRAPH.finditer(header) if paragraph[0].startswith("Credits:")
+    }
+    for above, below in pairwise(paragraph[0] for paragraph in _PARAGRAPH.finditer(footer)):
+        if below.startswith("Updated editions"):
+            copies.add(_words(above))
+    return copies
+
+
 def _without_credits(text: str, copies: set[str]) -> str:
     """A text without the credits above and below it, and without those that stand right below its title."""
     paragraphs = list(_PARAGRAPH.finditer(text))
@@ -236,15 +257,16 @@ def _without_credits(text: str, copies: set[str]) -> str:
     cuts: list[tuple[int, int]] = []
     for paragraph in paragraphs[:16]:
         words = _words(paragraph[0])
-        credit = _CREDITS.match(paragraph[0]) is not None and paragraph[0].count("\n") < 15
+        credit = _CREDITS.match(paragraph[0]) if paragraph[0].count("\n") < 15 else None
         if not in_book and (credit or (words in copies and " " in words)):
             begin = paragraph.end()
-        elif credit and _MAKERS_WORDING.search(paragraph[0]):
+        elif credit and _MAKERS_WORDING.search(credit[0]):
             cuts.append(paragraph.span())
         # A row of asterisks may stand between two credits.
         in_book = in_book or (begin != paragraph.end() and bool(words))
     for paragraph in reversed(paragraphs[16:]):
-        if not (_CREDITS.match(paragraph[0]) and _MAKERS_WORDING.search(paragraph[0])):
+        credit = _CREDITS.match(paragraph[0])
+        if not credit or not _MAKERS_WORDING.search(credit[0]):
             break
         end = paragraph.start()
     bounds = [begin, *(bound for cut in cuts for bound in cut), end]

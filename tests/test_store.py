@@ -1,0 +1,388 @@
+"""Token stores: what is in them, and what is left behind when their building ends badly."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import charrnn.store
+from charrnn.errors import ConfigError, CorpusError, UserError, VocabularyError
+from charrnn.store import NormalForm, TokenStore, build_store, fingerprint, open_or_build, open_store
+from charrnn.vocab import Vocabulary
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+any_character = st.characters(exclude_categories=())  # lone surrogates too
+pieces = st.lists(st.text(any_character | st.sampled_from("ab\n"), max_size=8), max_size=4)
+corpora = st.lists(st.lists(pieces, min_size=1, max_size=4), min_size=1, max_size=3)
+blocks = st.sampled_from([4, charrnn.store.BLOCK])  # so small that a short text has many, or as it is
+fractions = st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(lambda pair: sum(pair) < 10)
+
+
+def build(folder: Path, *texts: str, **options: object) -> TokenStore:
+    """A store of texts, each a corpus of one document of one piece, in a folder called store."""
+    sources = [(f"files:{index}", [[text]]) for index, text in enumerate(texts)]
+    return build_store(folder / "store", sources, **options)  # type: ignore[arg-type]
+
+
+def texts(store: TokenStore) -> list[str]:
+    return [store.vocab.decode(split) for split in (store.train, store.val, store.test)]
+
+
+def left(folder: Path) -> set[str]:
+    """What lies in a folder, but for the lock's file, which may stay."""
+    return {path.name for path in folder.iterdir()} - {"store.lock"}
+
+
+def joined(documents: Iterable[str]) -> str:
+    """What documents should be joined to."""
+    text = ""
+    for document in filter(None, documents):
+        text += "\n" * (bool(text) and not text.endswith("\n")) + document
+    return text
+
+
+@given(corpora, fractions, blocks)
+@settings(deadline=None)
+def test_no_character_is_lost_or_in_two_splits(
+    documents: list[list[list[str]]], tenths: tuple[int, int], block: int
+) -> None:
+    wanted = [joined(map("".join, corpus)) for corpus in documents]
+    wanted = [text + "\n" * (not text.endswith("\n")) for text in wanted[:-1]] + wanted[-1:]
+    val, test = (Fraction(tenth, 10) for tenth in tenths)
+    cuts = [(floor(len(text) * (1 - val - test)), floor(len(text) * (1 - test))) for text in wanted]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(charrnn.store, "BLOCK", block)
+        sources = [(f"files:{index}", iter(corpus)) for index, corpus in enumerate(documents)]
+
+        def build() -> TokenStore:
+            where = Path(folder, "store")
+            return build_store(where, sources, val_fraction=tenths[0] / 10, test_fraction=tenths[1] / 10)
+
+        if not all(any(map(any, corpus)) for corpus in documents):
+            with pytest.raises(CorpusError, match=r"^files:\d: the corpus has no text$"):
+                build()
+            assert left(Path(folder)) == set()
+            return
+        store = build()
+        assert texts(store) == [
+            "".join(text[:val] for text, (val, _) in zip(wanted, cuts, strict=True)),
+            "".join(text[val:test] for text, (val, test) in zip(wanted, cuts, strict=True)),
+            "".join(text[test:] for text, (_, test) in zip(wanted, cuts, strict=True)),
+        ]
+        assert store.vocab == Vocabulary("".join(sorted(set("".join(wanted)))))
+        assert [(report.spec, report.documents, report.characters) for report in store.corpora] == [
+            (f"files:{index}", len(corpus), len(text))
+            for index, (corpus, text) in enumerate(zip(documents, wanted, strict=True))
+        ]
+
+
+@given(
+    st.lists(st.text(st.sampled_from("ab\n e\u0301\u0323\u1100\u1161\u11a8가ﬁ\u0344\u09c7\u09be漢") | any_character)),
+    st.sampled_from(get_args(NormalForm)),
+)
+@settings(deadline=None)
+def test_a_normal_form_is_that_of_the_whole_text(pieces: list[str], form: NormalForm) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = build_store(Path(folder, "store"), [("files:x", [["."], pieces])], val_fraction=0, normalize=form)
+        assert texts(store)[0] == unicodedata.normalize(form, joined([".", "".join(pieces)]))
+
+
+def test_the_usual_split_of_the_usual_text(tmp_path: Path) -> None:
+    store = build(tmp_path, "x" * 1_115_394)
+    assert (len(store.train), len(store.val), len(store.test)) == (1_003_854, 111_540, 0)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="wants the material beside the repository")
+def test_tiny_shakespeare(tmp_path: Path) -> None:
+    text = (SHARED / "text/tinyshakespeare.txt").read_text(encoding="utf-8")
+    store = build(tmp_path, text)
+    assert len(store.vocab) == 65
+    assert "".join(texts(store)) == text
+
+
+def test_text_of_every_width_in_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charrnn.store, "BLOCK", 1 << 10)
+    widths = ["ascii " * 400, "".join(map(chr, range(0xA0, 0x200))) * 3, "".join(map(chr, range(0x1_0000, 0x2_4000)))]
+    text = "".join([*widths, *widths])
+    for characters, name in ((text[:2500], "uint8"), (text[:4000], "uint16"), (text, "uint32")):
+        store = build(tmp_path, characters, val_fraction=0.3)
+        assert store.train.dtype.name == name
+        assert "".join(texts(store)) == characters
+
+
+def test_splits_are_read_only_maps_of_files(tmp_path: Path) -> None:
+    store = build(tmp_path, "some text", val_fraction=0.5)
+    assert isinstance(store.train, np.memmap)
+    assert [split.ndim for split in (store.train, store.val, store.test)] == [1, 1, 1]
+    assert len(store.test) == 0
+    assert store.test.dtype == store.vocab.dtype
+    for split in (store.train, store.val, store.test):
+        assert not split.flags.writeable
+    assert (tmp_path / "store/train.bin").read_bytes() == store.train.tobytes()
+
+
+def test_opening_gives_what_building_gave(tmp_path: Path) -> None:
+    built = build(tmp_path, "one text", "another", test_fraction=0.2)
+    opened = open_store(tmp_path / "store")
+    assert texts(opened) == texts(built)
+    assert (opened.vocab, opened.digest, opened.corpora) == (built.vocab, built.digest, built.corpora)
+    assert left(tmp_path) == {"store"}
+
+
+def test_the_digest_says_which_text_this_is(tmp_path: Path) -> None:
+    def digest(*documents: list[str], **options: object) -> str:
+        return build_store(tmp_path / "store", [("files:x", documents)], **options).digest  # type: ignore[arg-type]
+
+    assert digest(["some text"]) == digest(["some", "", " text"])
+    assert digest(["some"], ["text"]) == digest(["some\ntext"])
+    others = [
+        digest(["some text"]),
+        digest(["some texT"]),
+        digest(["same text"]),
+        digest(["some text"], val_fraction=0),
+    ]
+    others.append(digest(["some text"], vocab=Vocabulary(" emostxz")))
+    assert len(set(others)) == len(others)
+
+
+def test_the_fingerprint_is_that_of_keys_and_settings() -> None:
+    name = fingerprint(["a", "b"], {"val_fraction": 0.1, "min_freq": 1})
+    assert name == fingerprint(["a", "b"], {"min_freq": 1, "val_fraction": 0.1})
+    others = [fingerprint(["b", "a"], {}), fingerprint(["ab"], {}), fingerprint(["a", "b"], {"min_freq": 2}), name]
+    assert len(set(others)) == len(others)
+    assert name.isalnum()
+
+
+def test_rare_characters_become_unknown(tmp_path: Path) -> None:
+    store = build(tmp_path, "aaabbb-é", "aaa", min_freq=2, val_fraction=0)
+    assert store.vocab == Vocabulary("ab", has_unknown=True)
+    assert texts(store)[0] == "aaabbb\ufffd\ufffd\ufffdaaa"
+    assert [report.unknown_share for report in store.corpora] == [3 / 9, 0]
+    assert len(build(tmp_path, "aaabbb-é", max_size=3).vocab) == 3
+
+
+def test_a_given_vocabulary_is_used_as_it_is(tmp_path: Path) -> None:
+    vocab = Vocabulary("abcxyz")
+    assert build(tmp_path, "abc", vocab=vocab).vocab == vocab
+    assert texts(build(tmp_path, "abcd", vocab=Vocabulary("abc", has_unknown=True), val_fraction=0))[0] == "abc\ufffd"
+    with pytest.raises(VocabularyError, match=r"no 'd' \(U\+0064\), '😀' \(U\+1F600\),"):
+        build(tmp_path / "other", "abcd😀", vocab=vocab)
+    assert left(tmp_path / "other") == set()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"val_fraction": 1.0},
+        {"val_fraction": -0.1},
+        {"val_fraction": float("nan")},
+        {"test_fraction": 1.5},
+        {"val_fraction": 0.5, "test_fraction": 0.5},
+        {"normalize": "nfc"},
+        {"min_freq": 0},
+    ],
+)
+def test_settings_without_sense_are_refused(tmp_path: Path, options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        build(tmp_path, "text", **options)
+    assert left(tmp_path) == set()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), CorpusError("gone"), OSError(errno.EIO, "broken disk")])
+def test_an_interrupted_build_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    def documents() -> Iterator[list[str]]:
+        yield ["text"]
+        raise error
+
+    with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else CorpusError):
+        build_store(tmp_path / "store", [("files:x", documents())])
+    assert left(tmp_path) == set()
+    assert texts(build(tmp_path, "text", val_fraction=0))[0] == "text"
+
+
+def test_a_failed_build_leaves_the_store_that_was_there(tmp_path: Path) -> None:
+    build(tmp_path, "old text")
+    with pytest.raises(CorpusError, match="files:0: the corpus has no text"):
+        build(tmp_path, "")
+    assert "".join(texts(open_store(tmp_path / "store"))) == "old text"
+
+
+def test_a_store_is_replaced_and_its_readers_read_on(tmp_path: Path) -> None:
+    old = build(tmp_path, "old text")
+    new = build(tmp_path, "new text")
+    assert "".join(texts(old)) == "old text"
+    assert "".join(texts(new)) == "".join(texts(open_store(tmp_path / "store"))) == "new text"
+    assert left(tmp_path) == {"store"}
+
+
+def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/thesis.txt").touch()
+    with pytest.raises(CorpusError, match="not a token store"):
+        build(tmp_path, "text")
+    assert left(tmp_path / "store") == {"thesis.txt"}
+
+
+def test_a_place_where_no_folder_can_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CorpusError, match="cannot build the token store") as caught:
+        build(tmp_path / "file", "text")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncate -s -1 train.bin",
+        "rm val.bin",
+        "rm vocab.json",
+        "truncate -s 10 vocab.json",
+        "rm store.json",
+        "truncate -s 10 store.json",
+        "echo [] > store.json",
+        "echo '{}' > store.json",
+        'sed -i \'s/"version": 1/"version": 2/\' store.json',
+        'sed -i \'s/"train"/"trian"/\' store.json',
+    ],
+)
+def test_a_damaged_store_is_refused(tmp_path: Path, damage: str) -> None:
+    build(tmp_path, "text")
+    subprocess.run(damage, shell=True, check=True, cwd=tmp_path / "store")
+    with pytest.raises(UserError, match=str(tmp_path)) as caught:
+        open_store(tmp_path / "store")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_is_built_once_and_opened_then(tmp_path: Path) -> None:
+    def never() -> TokenStore:
+        raise AssertionError("built twice")
+
+    first = open_or_build(tmp_path / "store", lambda: build(tmp_path, "text"))
+    assert open_or_build(tmp_path / "store", never).digest == first.digest
+
+
+PROGRAM = """
+import logging, sys, time
+from pathlib import Path
+from charrnn.store import build_store, open_or_build
+
+folder = Path(sys.argv[1])
+class Waiting(logging.Handler):
+    def emit(self, record):
+        (folder / "waiting").write_text(record.getMessage())
+logging.getLogger("charrnn").addHandler(Waiting())
+
+def documents():
+    yield ["half of the text " * 100_000]
+    print("half", flush=True)
+    while not (folder / "waiting").exists():
+        time.sleep(0.01)
+    yield ["the other half"]
+
+def build():
+    print("building", flush=True)
+    return build_store(folder / "store", [("files:x", documents())])
+
+print(open_or_build(folder / "store", build).digest)
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_at_once_build_once(tmp_path: Path) -> None:
+    with start(tmp_path) as one:
+        assert one.stdout is not None
+        assert [one.stdout.readline(), one.stdout.readline()] == ["building\n", "half\n"]
+        with start(tmp_path) as two:
+            digests = [one.communicate(timeout=60)[0], two.communicate(timeout=60)[0]]
+    assert digests == [f"{open_store(tmp_path / 'store').digest}\n"] * 2
+    assert (tmp_path / "waiting").read_text() == (f"waiting for another process that is building {tmp_path / 'store'}")
+
+
+def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+    with start(tmp_path) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline(), process.stdout.readline()] == ["building\n", "half\n"]
+        process.send_signal(signal.SIGKILL)
+    assert left(tmp_path) == {"store.building"}
+    with pytest.raises(CorpusError, match="not a whole token store"):
+        open_store(tmp_path / "store")
+    assert "".join(texts(open_or_build(tmp_path / "store", lambda: build(tmp_path, "text")))) == "text"
+    assert left(tmp_path) == {"store"}
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from charrnn.errors import CorpusError
+from charrnn.store import build_store
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+text = sys.stdin.read()
+try:
+    build_store(Path(sys.argv[1]), [("files:x", [[text]])], val_fraction=0)
+except CorpusError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("characters", [range(0x20, 0x7F), range(0x20, 0x20 + 300)], ids=["reading", "encoding"])
+def test_a_file_that_cannot_grow_is_one_line(tmp_path: Path, characters: range) -> None:
+    # Text of 300 characters that come late takes 1 byte a character until then, and 2 once it is encoded.
+    text = "a" * 900_000 + "".join(map(chr, characters)) + "a" * (200_000 if len(characters) < 256 else 0)
+    run = [sys.executable, "-c", LIMITED, str(tmp_path / "store")]
+    done = subprocess.run(run, input=text, check=True, capture_output=True, text=True, encoding="utf-8")
+    assert done.stdout.count("\n") == 1
+    assert "File too large" in done.stdout
+    assert left(tmp_path) == set()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("characters", "message"),
+    [(5_000_000, "No space left on device"), (3_000_000, r"has [\d,]+ bytes free, .* needs 3,000,000 more")],
+)
+def test_a_full_disk_is_one_line(small_disk: Path, characters: int, message: str) -> None:
+    with pytest.raises(CorpusError, match=message) as caught:
+        build(small_disk, "a" * characters)
+    assert "\n" not in str(caught.value)
+    assert left(small_disk) == set()
+
+
+def test_a_manifest_is_readable(tmp_path: Path) -> None:
+    build(tmp_path, "some text", val_fraction=0.5)
+    manifest = json.loads((tmp_path / "store/store.json").read_text(encoding="utf-8"))
+    assert manifest["dtype"] == "uint8"
+    assert manifest["tokens"] == {"train": 4, "val": 5, "test": 0}
+    assert manifest["corpora"] == [{"spec": "files:0", "documents": 1, "characters": 9, "unknown_share": 0.0}]
