@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model as load_weights
 from torch import Tensor
 
 from charrnn.errors import CheckpointError, VocabularyError
@@ -32,6 +33,8 @@ LOG = logging.getLogger(__name__)
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+MODEL_FILES = ("config.json", "model.safetensors", "vocab.json", "README.md")
+"""The model half of a checkpoint."""
 _NAME = re.compile(r"step-(\d{9})")
 
 
@@ -44,12 +47,13 @@ def save_model(folder: Path, model: CharLSTM, vocab: Vocabulary, card: str) -> N
 
 def load_model(folder: Path) -> tuple[CharLSTM, Vocabulary]:
     """Reads a model and its vocabulary; raises `CheckpointError` if they are missing, damaged or do not fit."""
-    for name in ("config.json", "model.safetensors", "vocab.json"):
+    for name in MODEL_FILES[:3]:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} is no model: it has no {name}")
     vocab = Vocabulary.load(folder / "vocab.json")
     try:
-        model = CharLSTM.from_pretrained(folder, strict=True)
+        model = CharLSTM(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        load_weights(model, folder / "model.safetensors", strict=True)
     except (SafetensorError, RuntimeError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
     if model.vocab_size != len(vocab):

@@ -28,7 +28,8 @@ class TrainConfig:
 
     corpus: Repeated = ()
     """What to train on, SCHEME:ARGUMENT, for example gutenberg:1597 or files:my.txt; can be given several times:
-    all feed one vocabulary. `charrnn corpora` lists the schemes. The default is Python's standard library."""
+    all feed one vocabulary. `charrnn corpora` lists the schemes. The default is a part of
+    Python's own library, which needs no network."""
     plugin: Repeated = ()
     """A module with a corpus of your own, which needs no packaging; can be given several times."""
     block_plugin: Repeated = ()

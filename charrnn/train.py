@@ -33,7 +33,7 @@ from charrnn.vocab import Vocabulary
 
 LOG = logging.getLogger(__name__)
 
-DEFAULT_CORPUS = "python:stdlib"
+DEFAULT_CORPUS = "python:asyncio"
 PREEMPTED = 75
 """The exit code of a run that was told to stop and has saved (EX_TEMPFAIL: try again later)."""
 

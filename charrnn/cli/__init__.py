@@ -1,0 +1,56 @@
+"""The `charrnn` command: one module a subcommand, imported only when it is the one asked for."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from charrnn import __version__
+from charrnn.errors import UserError
+
+COMMANDS = {
+    "train": "train a model (as `accelerate launch -m charrnn.train` does, in one process)",
+    "sample": "write text with a trained model",
+    "eval": "measure a trained model's loss on any text",
+    "corpora": "list the corpora there are, show or search what they hold",
+    "export": "write a run's model as a folder for CharLSTM.from_pretrained",
+}
+
+
+def usage() -> str:
+    """The help of the command itself."""
+    lines = [f"  {name:8} {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        ["usage: charrnn COMMAND [-h] ...", "", *lines, "", "example: charrnn sample runs/my-run --length 500"]
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; returns its exit code: 0, or 1 after a one-line error."""
+    command, *rest = (sys.argv[1:] if args is None else args) or ["--help"]
+    if command in ("-h", "--help"):
+        print(usage())
+        return 0
+    if command == "--version":
+        print(__version__)
+        return 0
+    if command not in COMMANDS:
+        print(f"error: there is no command {command!r}: choose {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    for name in ("charrnn", "charrnn_plugins"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    module = "charrnn.train" if command == "train" else f"charrnn.cli.{command}"
+    try:
+        return int(importlib.import_module(module).main(rest))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough; Python would complain once more when it flushes.
+        sys.stdout = None
+        return 0

@@ -35,7 +35,6 @@ STARTS: Shapes = (
         "1993-2003, '*SMALL PRINT! Ver.03.17.95 FOR COPYRIGHT PROTECTED ETEXTS*END*'",
     ),
     (r"\"?small print\"? v\.[\d.]+[^\n]*", "1991-1993, '[\"Small Print\" V.12.08.93]'"),
-    (r"startmark\#?$", "the texts of the 1970s, as they were released again: '#STARTMARK#'"),
     (rf"to contact {PG} of australia[^\n]*(?:\n[^\n]+)*", "Australian etexts: the last paragraph of their header"),
 )
 
@@ -53,7 +52,6 @@ ENDS: Shapes = (
         "'*** END OF THE PROJECT GUTENBERG EBOOK', 'End of Project Gutenberg's', in the book's language too",
     ),
     (r"(?:end|ende) (?:of|dieses?) (?:the |this )?e-?(?:text|book)", "'End of this Etext', 'Ende dieses Etextes'"),
-    (r"endmark\#?$", "the other end of '#STARTMARK#'"),
     (rf"this is a copyrighted {PG} e-?(?:text|book),? details above", "1993-2003, copyrighted texts"),
     (r"ce document f[uû]t pr[ée]sent[ée] en lecture", "French texts"),
 )
@@ -126,7 +124,8 @@ _WORDING = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _HEADER_WORDING = re.compile(
-    r"gutenberg|\be-?texts?\b|\bebooks?\b|small print|disclaim|indemni|warranty|illinois ben|carnegie-mellon|bitnet|donations?\b",
+    r"gutenberg|\be-?texts?\b|\bebooks?\b|small print|disclaim|indemni|warranty|illinois ben|carnegie-mellon|bitnet|"
+    r"donations?\b",
     re.IGNORECASE,
 )
 _MAKERS_WORDING = re.compile(rf"e-?text|e-?book|distributed proof|pgdp|{PG}", re.IGNORECASE)
@@ -184,11 +183,12 @@ def _begin(text: str) -> int | None:
 def _end(text: str, begin: int) -> int:
     """Where the footer starts: the first line of a footer that has nothing but the project's wording below it."""
     footers = [mark for mark in _FOOTERS.finditer(text, begin) if _is_marker(text, mark)]
-    # No licence is longer: what follows this line cannot be a book.
-    tail = text.rfind("\n***", len(text) - 30_000)
-    for mark in reversed(footers):
-        if mark.start() >= end:
-            continue
+    end = len(text)
+    last = [mark for mark in footers if _ENDS.match(mark[0])][-1:]
+    # A last end line with asterisks, this near the end of the file, needs no proof: a licence takes 20,000 characters.
+    if last and last[0][0].lstrip().startswith("***") and end - last[0].start() < 30_000:
+        end = last[0].start()
+    for mark in reversed([mark for mark in footers if mark.start() < end]):
         below = text[_paragraph_end(text, mark.start()) : end]
         if not _is_wording(below) and len(below.strip()) > 200:
             break
