@@ -42,7 +42,7 @@ class DivergedError(UserError):
 
 @dataclass(frozen=True)
 class Job:
-    """What one process holds of a run; ``run`` and ``tracker`` are the main process's alone."""
+    """What one process holds of a run; only the main process writes to ``run`` and ``tracker``."""
 
     config: TrainConfig
     accelerator: Accelerator
@@ -53,9 +53,9 @@ class Job:
     optimizer: torch.optim.Optimizer
     gradients: FlatGradients
     stop: StopRequest
+    run: RunFolder
+    tracker: Tracker
     terminal: Terminal
-    run: RunFolder | None = None
-    tracker: Tracker | None = None
 
     @property
     def device(self) -> torch.device:
@@ -254,7 +254,7 @@ def report(
         "grad_norm": grad_norm,
         "chars_per_second": speed,
     }
-    if job.run and job.tracker:
+    if job.accelerator.is_main_process:
         job.run.append(METRICS, row)
         job.tracker.log({name: value for name, value in row.items() if value is not None and name != "step"}, at.step)
     job.terminal.progress(row, left)
@@ -262,7 +262,7 @@ def report(
 
 def write_samples(job: Job, at: Position, loss: Loss | None) -> None:
     """Samples on the main process: from a fresh state, with the same seed every time, at each temperature."""
-    if not job.run or not job.tracker or job.config.sample_length == 0:
+    if not job.accelerator.is_main_process or job.config.sample_length == 0:
         return
     prompt = job.config.prompt or default_prompt(job.text.vocab)
     rows = [
@@ -297,7 +297,6 @@ def save_position(job: Job, at: Position, norm: Tensor, loss: Loss | None) -> No
     state = _state_of_all_rows(job, at.state)
 
     def save() -> None:
-        assert job.run is not None
         tensors = checkpoint.optimizer_tensors(job.model, job.optimizer)
         tensors |= {"state.h": state[0], "state.c": state[1], "loss_sum": at.loss_sum}
         training: dict[str, Any] = {

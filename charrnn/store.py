@@ -191,9 +191,9 @@ class _Numbering:
         numbers = codes = code_points(text)
         if not text.isascii():
             numbers = self._numbers.take(codes, mode="clip")
-            absent = numbers == np.iinfo(numbers.dtype).max
-            if absent.any():
-                self._extend(np.unique(codes[absent]))
+            absent = np.iinfo(numbers.dtype).max
+            if numbers.max() == absent:
+                self._extend(np.unique(codes[numbers == absent]))
                 numbers = self._numbers.take(codes, mode="clip")
         counted = _count(numbers)
         self._counts[: len(counted)] += counted

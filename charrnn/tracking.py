@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -27,13 +28,18 @@ Row = Mapping[str, Any]
 class Tracker:
     """Where metrics and samples go on the main process, through Accelerate's trackers; this one is nowhere.
 
-    ``told_until`` is the last step that an interrupted attempt already logged: a resumed run repeats those steps with
-    the same values, and the tracker is not told twice. ``rows`` are all rows of the sample table so far.
+    ``rows`` are all rows of the sample table so far. ``told_until`` is the last step that an interrupted attempt
+    already logged: a resumed run repeats those steps with the same values, and the tracker is not told twice.
     """
 
-    def __init__(self, accelerator: Accelerator, run_dir: Path, rows: Sequence[Row], told_until: int) -> None:
+    def __init__(self, accelerator: Accelerator, run_dir: Path) -> None:
         self.accelerator = accelerator
         self.run_dir = run_dir
+        self.rows: list[Row] = []
+        self.told_until = 0
+
+    def resume(self, rows: Sequence[Row], told_until: int) -> None:
+        """Before `start`: takes over what an earlier attempt left."""
         self.rows = list(rows)
         self.told_until = told_until
 
@@ -55,7 +61,7 @@ class Tracker:
         """Shows new rows, which `rows` has already, as the tracker can."""
 
     def finish(self) -> str:
-        """Closes the tracker; returns what the user may do next with what it recorded, or nothing."""
+        """Closes the tracker, if it was started; returns what the user may do next with what it recorded."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
         self.accelerator.trackers = []
@@ -80,14 +86,13 @@ class Wandb(Tracker):
 
     def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
         import wandb
-        from wandb.util import generate_id
 
         # Nobody can be asked for a key in a launched job, and a run without one need not fail.
         mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         self._offline = mode == "offline"
         id_file = self.run_dir / "wandb.json"
         if not id_file.exists():
-            write_json(id_file, {"id": generate_id()})
+            write_json(id_file, {"id": secrets.token_hex(4)})
         run_id = read_json(id_file)["id"]
         resume = None if self._offline else "allow"
         self._init("wandb", project, config, name=run_name, dir=str(self.run_dir), id=run_id, mode=mode, resume=resume)
@@ -111,6 +116,8 @@ class Wandb(Tracker):
     def finish(self) -> str:
         import wandb
 
+        if not self.accelerator.trackers:
+            return ""
         if self.rows:
             # The growing table is stored in parts; a whole one at the end is what people download.
             data = [[row[column] for column in COLUMNS] for row in self.rows]

@@ -67,15 +67,15 @@ def train(config: TrainConfig, stop: StopRequest) -> int:
         config, start = on_each(accelerator, lambda: with_starting_model(config))
         text = on_each(accelerator, lambda: open_text(config, run.path, start[1] if start else None))
         processes.require_same(accelerator, text.digest, "the text differs between the processes of the job")
-        job = on_each(accelerator, lambda: prepare(config, accelerator, text, start, stop))
-        newest = on_main(accelerator, lambda: begin(job, run, resume))
+        job = on_each(accelerator, lambda: prepare(config, accelerator, run, text, start, stop))
+        newest = on_main(accelerator, lambda: find_checkpoint(job) if resume else None)
         at = on_each(accelerator, lambda: restored_position(job, newest) if newest else fresh_position(job))
+        on_main(accelerator, lambda: begin(job, newest))
     except BaseException:
         run.close(unused=True)
         raise
     outcome, reason = "failed", ""
     try:
-        job = with_records(job, run, newest)
         stop.armed = True
         outcome = train_to_end(job, at)
         reason = stop.reason
@@ -83,7 +83,7 @@ def train(config: TrainConfig, stop: StopRequest) -> int:
         reason = str(error) or type(error).__name__
         raise
     finally:
-        conclude(job, run, at, outcome, reason)
+        conclude(job, at, outcome, reason)
     accelerator.end_training()
     # torchrun takes any code but 0 for a crash, and would start the run again that it was told to stop.
     return PREEMPTED if outcome == "preempted" and not processes.is_elastic() else 0
@@ -153,6 +153,7 @@ def open_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> T
 def prepare(
     config: TrainConfig,
     accelerator: Accelerator,
+    run: RunFolder,
     text: TokenStore,
     start: tuple[CharLSTM, Vocabulary] | None,
     stop: StopRequest,
@@ -178,7 +179,6 @@ def prepare(
     optimizer = accelerator.prepare_optimizer(
         make_optimizer(config.optimizer, model.parameters(), config.learning_rate, config.weight_decay)
     )
-    terminal = Terminal(shown=accelerator.is_main_process)
     return Job(
         config=config,
         accelerator=accelerator,
@@ -189,37 +189,39 @@ def prepare(
         optimizer=optimizer,
         gradients=FlatGradients(model.parameters()),
         stop=stop,
-        terminal=terminal,
+        run=run,
+        tracker=TRACKERS[config.tracker](accelerator, run.path),
+        terminal=Terminal(shown=accelerator.is_main_process),
     )
 
 
-def begin(job: Job, run: RunFolder, resume: bool) -> Path | None:
-    """Writes the run folder's beginning, or finds the checkpoint that a resumed run goes on from."""
-    if resume and run.begun:
-        for change in check_resumed(job.config, load_config(run.path / "config.json")):
-            LOG.warning("resuming with %s", change)
-    newest = checkpoint.latest(run.checkpoints) if resume else None
-    if resume and run.begun and newest is None:
-        LOG.warning("%s has no checkpoint yet: starting afresh", run.path)
-    write_json(run.path / "config.json", asdict(job.config))
-    job.text.vocab.save(run.path / "vocab.json")
+def find_checkpoint(job: Job) -> Path | None:
+    """The checkpoint that a resumed run goes on from; raises `ConfigError` for settings it cannot go on with."""
+    if not job.run.begun:
+        return None
+    for change in check_resumed(job.config, load_config(job.run.path / "config.json")):
+        LOG.warning("resuming with %s", change)
+    newest = checkpoint.latest(job.run.checkpoints)
+    if newest is None:
+        LOG.warning("%s has no checkpoint yet: starting afresh", job.run.path)
     return newest
 
 
-def with_records(job: Job, run: RunFolder, newest: Path | None) -> Job:
-    """The job with what only the main process has: the run folder, cut back to the checkpoint, and the tracker."""
-    if not job.accelerator.is_main_process:
-        return job
+def begin(job: Job, newest: Path | None) -> None:
+    """Makes the run folder that of this run, cut back to the checkpoint, and starts the tracker."""
+    run, config = job.run, job.config
     told_until = run.last_step()
     run.cut_back(checkpoint.read_training(newest)["files"] if newest else {})
+    checkpoint.remove_unfinished(run.checkpoints)
+    job.tracker.resume(read_lines(run.path / SAMPLES), told_until)
+    job.tracker.start(config.project, config.run_name or run.path.name, asdict(config))
+    write_json(run.path / "config.json", asdict(config))
+    job.text.vocab.save(run.path / "vocab.json")
     run.write_status("running", pid=os.getpid(), launcher=os.getppid())
-    tracker = TRACKERS[job.config.tracker](job.accelerator, run.path, read_lines(run.path / SAMPLES), told_until)
-    tracker.start(job.config.project, job.config.run_name or run.path.name, asdict(job.config))
-    announce(job, run, newest)
-    return replace(job, run=run, tracker=tracker)
+    announce(job, newest)
 
 
-def announce(job: Job, run: RunFolder, newest: Path | None) -> None:
+def announce(job: Job, newest: Path | None) -> None:
     """Says what is about to happen."""
     for corpus in job.text.corpora:
         unknown = f", {corpus.unknown_share:.2%} <unk>" if corpus.unknown_share else ""
@@ -231,15 +233,16 @@ def announce(job: Job, run: RunFolder, newest: Path | None) -> None:
         f"{len(job.text.vocab)} different; {parameters:,} parameters; "
         f"{job.accelerator.num_processes} process(es) on {job.device.type}{threads}"
     )
-    job.terminal.say(f"{'going on from ' + str(newest) if newest else 'run folder ' + str(run.path)}")
+    job.terminal.say(f"{'going on from ' + str(newest) if newest else 'run folder ' + str(job.run.path)}")
 
 
-def conclude(job: Job, run: RunFolder, at: Position, outcome: str, reason: str) -> None:
+def conclude(job: Job, at: Position, outcome: str, reason: str) -> None:
     """Closes what the main process opened and says what there is now."""
     job.terminal.end()
     if not job.accelerator.is_main_process:
         return
-    advice = job.tracker.finish() if job.tracker else ""
+    run = job.run
+    advice = job.tracker.finish()
     run.write_status(outcome, step=at.step, reason=reason, pid=os.getpid(), launcher=os.getppid())
     run.close()
     if outcome == "preempted":

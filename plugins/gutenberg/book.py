@@ -258,12 +258,13 @@ def _without_credits(text: str, copies: set[str]) -> str:
     for paragraph in paragraphs[:16]:
         words = _words(paragraph[0])
         credit = _CREDITS.match(paragraph[0]) if paragraph[0].count("\n") < 15 else None
-        if not in_book and (credit or (words in copies and " " in words)):
+        # A row of asterisks may follow credits.
+        if not in_book and (credit or (words in copies and " " in words) or (begin and not words)):
             begin = paragraph.end()
-        elif credit and _MAKERS_WORDING.search(credit[0]):
-            cuts.append(paragraph.span())
-        # A row of asterisks may stand between two credits.
-        in_book = in_book or (begin != paragraph.end() and bool(words))
+        else:
+            in_book = in_book or bool(words)
+            if credit and _MAKERS_WORDING.search(credit[0]):
+                cuts.append(paragraph.span())
     for paragraph in reversed(paragraphs[16:]):
         credit = _CREDITS.match(paragraph[0])
         if not credit or not _MAKERS_WORDING.search(credit[0]):

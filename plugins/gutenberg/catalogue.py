@@ -54,7 +54,7 @@ def _catalogue(limits: Limits) -> Path:
         if not path.exists():
             raise
         log.warning(
-            "searching a catalogue of %s: %s", time.strftime("%Y-%m-%d", time.gmtime(path.stat().st_mtime)), error
+            "searching the catalogue of %s: %s", time.strftime("%Y-%m-%d", time.gmtime(path.stat().st_mtime)), error
         )
         return path
 

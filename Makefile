@@ -1,0 +1,33 @@
+# Two commands do everything: `make train` and `make test`. ARGS="--corpus gutenberg:1597" passes flags to training.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install train test test-slow soak check clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --config-settings editable_mode=strict --editable '.[dev]'
+	touch $@
+
+train: install
+	$(BIN)/accelerate launch --quiet -m charrnn.train $(ARGS)
+
+test: install
+	$(BIN)/pytest -m "not slow and not soak" $(ARGS)
+
+test-slow: install
+	$(BIN)/pytest -m slow $(ARGS)
+
+soak: install
+	$(BIN)/pytest -m soak $(ARGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv build *.egg-info
