@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import random
 import subprocess
@@ -22,6 +23,7 @@ from operator import itemgetter
 from pathlib import Path
 
 PEER_CHARACTERS = 8_000_000
+ROW = "{:9}" + "{:>10}" * 8
 ALPHABETS = {
     "ascii": "abcdefghijklmnopqrstuvwxyz" * 20 + "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?'()-\n",
     "western": "abcdefghijklmnopqrstuvwxyz" * 20 + "ABCDEFGHIJKLMNOPQRSTUVWXYZéèàüöäñç“”‘’—.,;!?\n",
@@ -46,7 +48,7 @@ def main() -> None:
         print(json.dumps(build(*arguments.build)))
         return
     print(f"charrnn {version('charrnn')}, Python {platform.python_version()}, NumPy {version('numpy')}, {hardware()}")
-    print(f"{'text':10}{'MB':>7}{'M chars':>9}{'build s':>9}{'M chars/s':>11}{'look-up':>9}{'times':>7}{'peak MB':>9}")
+    print(ROW.format("text", "MB", "M chars", "build s", "CPU s", "M chars/s", "look-up", "times", "peak MB"))
     for kind in arguments.kinds:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             text = Path(folder, f"{kind}.txt")
@@ -57,11 +59,11 @@ def main() -> None:
             builds = [json.loads(subprocess.check_output(command)) for _ in range(arguments.runs)]
             built = min(builds, key=itemgetter("seconds"))
             size = text.stat().st_size / 1e6
-        rate, lookup_rate = built["characters"] / built["seconds"], len(sample[:PEER_CHARACTERS]) / lookup
-        print(
-            f"{kind:10}{size:7.0f}{built['characters'] / 1e6:9.0f}{built['seconds']:9.2f}{rate / 1e6:11.0f}"
-            f"{lookup_rate / 1e6:9.1f}{rate / lookup_rate:7.1f}{built['peak_bytes'] / 1e6:9.0f}"
-        )
+        millions = built["characters"] / 1e6
+        rate, lookup_rate = millions / built["seconds"], len(sample[:PEER_CHARACTERS]) / 1e6 / lookup
+        seconds = f"{built['seconds']:.2f}", f"{built['cpu_seconds']:.2f}"
+        rates = f"{rate:.0f}", f"{lookup_rate:.1f}", f"{rate / lookup_rate:.1f}"
+        print(ROW.format(kind, f"{size:.0f}", f"{millions:.0f}", *seconds, *rates, f"{built['peak_bytes'] / 1e6:.0f}"))
 
 
 def build(text: Path, store: Path) -> dict[str, float]:
@@ -70,14 +72,15 @@ def build(text: Path, store: Path) -> dict[str, float]:
     from charrnn.plugins import Corpora
     from charrnn.store import build_store
 
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     spec = CorpusSpec.parse(f"files:{text}")
     built = build_store(store, [(spec.text, Corpora().find(spec).documents(spec))])
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     # Not getrusage: its peak begins with that of the process that started this one.
     status = Path("/proc/self/status").read_text().split()
     peak = int(status[status.index("VmHWM:") + 1]) * 1024
-    return {"characters": built.corpora[0].characters, "seconds": seconds, "peak_bytes": peak}
+    characters = built.corpora[0].characters
+    return {"characters": characters, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": peak}
 
 
 def lookup_seconds(text: str) -> float:
@@ -105,6 +108,8 @@ def write(path: Path, sample: str, megabytes: int) -> None:
         for left in range(megabytes * 1_000_000, 0, -len(data)):
             # Cut before a word, never within a character.
             file.write(data if left >= len(data) else data[: data.rindex(b" ", 0, left)])
+        file.flush()
+        os.fsync(file.fileno())  # else the disk would still be writing the text while the store is built
 
 
 def hardware() -> str:

@@ -70,7 +70,7 @@ class TrainConfig:
     tie_weights: bool = False
     """Use the embedding as the output matrix too; needs embedding-size = hidden-size."""
     dropout: float = 0.3
-    """Probability of locked dropout on the input, between layers and on the output."""
+    """Probability of locked dropout between layers and before the output."""
     state_drop: float = 0.02
     """Probability that a row forgets its state at the beginning of a window."""
 

@@ -53,7 +53,7 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
     def forward(self, x_TB: Tensor, state: State, masks: list[Tensor] | None = None) -> tuple[Tensor, State]:
         """Reads T characters in each of B rows, going on from ``state``; returns (logits_TBV, new state).
 
-        ``masks``, from `dropout_masks`, are multiplied into what enters each LSTM and what enters the output layer.
+        ``masks``, from `dropout_masks`, are multiplied into what each LSTM gives to the next or to the output layer.
         """
         if self.embedding is not None:
             features_TBF = self.embedding(x_TB)
@@ -62,13 +62,11 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
         h_LBH, c_LBH = state
         new_h, new_c = [], []
         for layer, lstm in enumerate(self.lstms):
-            if masks is not None:
-                features_TBF = features_TBF * masks[layer]
             features_TBF, (h, c) = lstm(features_TBF, (h_LBH[layer : layer + 1], c_LBH[layer : layer + 1]))
             new_h.append(h)
             new_c.append(c)
-        if masks is not None:
-            features_TBF = features_TBF * masks[-1]
+            if masks is not None:
+                features_TBF = features_TBF * masks[layer]
         return self.output(features_TBF), (torch.cat(new_h), torch.cat(new_c))
 
     def zero_state(self, num_rows: int) -> State:
@@ -77,11 +75,10 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
         return self.output.weight.new_zeros(shape), self.output.weight.new_zeros(shape)
 
     def dropout_masks(self, num_rows: int, dropout: float, generator: torch.Generator) -> list[Tensor]:
-        """Locked dropout: one mask a row for the whole window, for each place `forward` takes one, shape (B, F).
+        """Locked dropout: for the output of each layer one mask a row, the same over the whole window, shape (B, H).
 
         Gal & Ghahramani 2016 (variational dropout), as applied in AWD-LSTM (Merity et al. 2018).
         """
-        sizes = [self.embedding_size or self.vocab_size] + [self.hidden_size] * self.num_layers
-        shape, device = (num_rows, sum(sizes)), self.output.weight.device
+        shape, device = (self.num_layers, num_rows, self.hidden_size), self.output.weight.device
         kept = torch.rand(shape, generator=generator, device=device) >= dropout
-        return list(torch.split(kept / (1.0 - dropout), sizes, dim=1))
+        return list((kept / (1.0 - dropout)).unbind())

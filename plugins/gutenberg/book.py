@@ -40,7 +40,7 @@ STARTS: Shapes = (
 
 LETTERS: Shapes = (
     (
-        rf"michael s\. hart\n(?:[^\n]+\n)?{PG}\nexecutive director",
+        rf"michael s\. hart\n(?:[^\n]+\n)?{PG}\nexecutive director(?:\s*\n[* \t]+$)?",
         "1997-1999, a letter of the project's founder to the readers, between the small print and the book",
     ),
 )
@@ -69,10 +69,10 @@ LICENCES: Shapes = (
     (rf"(?:this site is full of free e-?books|{PG} (?:of )?australia$)", "Australian etexts"),
 )
 
-_MADE = (
-    r"(?:(?:re-?)?(?:produced|prepared|created|typed|keyed|entered|scanned|transcribed|digiti[sz]ed|converted|"
-    r"proofed|proof-?read|ocr'?e?d|reformatted|html(?:'?ed)?|contributed|provided|submitted|released))"
+_SCANNED = (
+    r"(?:(?:re-?)?(?:produced|typed|keyed|scanned|transcribed|digiti[sz]ed|proofed|proof-?read|proofing|ocr'?e?d))"
 )
+_MADE = rf"(?:{_SCANNED}|prepared|created|entered|converted|reformatted|contributed|provided|submitted|released)"
 
 # Those that name the project or its proofreaders are tried first: they are credits also below the book's title.
 CREDITS: Shapes = (
@@ -85,14 +85,15 @@ CREDITS: Shapes = (
     (
         r"(?:[^\n]|\n(?!\n))*?(?:distributed proof|pgdp\.net|generously made available|images generously|"
         r"scanned images|page images|archive\.org/|gallica\.bnf|google (?:print|books) project|"
-        r"digitized by google|gutenberg\.spiegel\.de|gutenberg2000\.de|"
+        r"digitized by google|gutenberg projekt-de|gutenberg\.spiegel\.de|gutenberg2000\.de|"
         r"(?:html|illustrated) (?:version|edition) of this)",
         "where the page images came from, and who proofread them",
     ),
     (
-        rf"{_MADE}(?:[ ,&/]+(?:and|{_MADE}|proofing|edited|corrected)){{0,4}}(?: in \w+)? (?:by|from|for)\b",
-        "who made it",
+        rf"{_SCANNED}(?:[ ,&/]+(?:and|{_SCANNED}|edited|corrected)){{0,4}}(?: in \w+)? (?:by|from|for)\b",
+        "'Produced by', 'Scanned and proofread by', 'Transcribed from the 1887 edition by'",
     ),
+    (rf"{_MADE} (?:by|from)\b(?:[^\n]|\n(?!\n))*?\S@\S", "'Prepared by', which books say too, with an address"),
     (r"(?:credits?|proof-?(?:ing|reading)|scann?(?:ing|s)|typing|ocr)(?::| by\b)", "'Credits:', 'Proofreading by'"),
     (
         r"(?:many |special |our )?(?:thanks|thank you|nous remercions)\b(?:[^\n]|\n(?!\n))*?"
@@ -103,6 +104,11 @@ CREDITS: Shapes = (
     (r"#?\d+ in our series", "'#2 in our series by'"),
     (rf"note: {PG} (?:also )?has", "'Note: Project Gutenberg also has an HTML version of this file'"),
     (r"note: there (?:is|are) a short list of bookmarks", "2002-2006, a note to readers of the collected editions"),
+    (
+        r"(?:this text (?:has been derived|was originally produced)|project runeberg publishes)",
+        "its sources",
+    ),
+    (r"text encoding is", "1996-1998, French texts"),
     (r"(?:this e-?text is in|we are releasing two versions)", "1999-2002, plain and accented versions of one text"),
     (r"title:[^\n]+\n(?:[ \t]+[^\n]+\n)*author:", "Australian etexts repeat these fields"),
     (rf"(?:all of the|these) original {PG} e-?texts", "notes to the texts of the 1970s"),
@@ -113,12 +119,13 @@ CREDITS: Shapes = (
 )
 
 INSERTS: Shapes = (
-    (r"<<this electronic version of(?:[^>]|>(?!>))*>>", "the licence between Shakespeare's works in number 100"),
+    (r"<<this electronic version of(?:[^>]|>(?!>)){0,2000}>>", "the licence between Shakespeare's works in number 100"),
 )
 
 _WORDING = re.compile(
     r"gutenberg|\be-?texts?\b|\be-?books?\b|small print|donat|copyright|trademark|licen[cs]e|refund|warrant|disclaim|"
-    r"liab|indemni|public domain|volunteer|foundation|illinois|carnegie|character set|^\w[\w ]{2,25}: |"
+    r"liab|indemni|public domain|volunteer|foundation|illinois|carnegie|character set|"
+    r"^(?:title|author|editor|translator|language|edition|credits|(?:release|posting) date|last updated): |"
     r"^(?:produced|prepared|transcribed) by|www\.|https?:|ftp\b|\S@\w|proofread|\.(?:txt|zip|htm|xxx)\b|electronic|"
     r"internet|[*]{3}",
     re.IGNORECASE | re.MULTILINE,
@@ -131,6 +138,8 @@ _HEADER_WORDING = re.compile(
 _MAKERS_WORDING = re.compile(rf"e-?text|e-?book|distributed proof|pgdp|{PG}", re.IGNORECASE)
 _PARAGRAPH = re.compile(r"^[^\S\n]*\S.*(?:\n[^\S\n]*\S.*)*", re.MULTILINE)
 
+# Below the last end line, this many characters at most are no book: 20,000 of a licence, or some notes or a program.
+_LICENCE, _POSTSCRIPT = 30_000, 10_000
 _BLANK_LINE = re.compile(r"\n[ \t]*$", re.MULTILINE)
 _GAP = r"(?:[ \t]+(?:\n[ \t]*)?|\n[ \t]*)"
 
@@ -184,13 +193,11 @@ def _end(text: str, begin: int) -> int:
     """Where the footer starts: the first line of a footer that has nothing but the project's wording below it."""
     footers = [mark for mark in _FOOTERS.finditer(text, begin) if _is_marker(text, mark)]
     end = len(text)
-    last = [mark for mark in footers if _ENDS.match(mark[0])][-1:]
-    # A last end line with asterisks, this near the end of the file, needs no proof: a licence takes 20,000 characters.
-    if last and last[0][0].lstrip().startswith("***") and end - last[0].start() < 30_000:
-        end = last[0].start()
+    ends = [mark for mark in footers if _ENDS.match(mark[0])]
+    if ends and end - ends[-1].start() < (_LICENCE if ends[-1][0].lstrip().startswith("***") else _POSTSCRIPT):
+        end = ends[-1].start()
     for mark in reversed([mark for mark in footers if mark.start() < end]):
-        below = text[_paragraph_end(text, mark.start()) : end]
-        if not _is_wording(below) and len(below.strip()) > 200:
+        if not _is_wording(text[_paragraph_end(text, mark.start()) : end]):
             break
         end = mark.start()
     return end
@@ -241,9 +248,8 @@ def _is_wording(text: str) -> bool:
 
 def _credit_copies(header: str, footer: str) -> set[str]:
     """Credits among the header's fields and right above the licence: they prove a bare list of names to be credits."""
-    copies = {
-        _words(paragraph[0][8:]) for paragraph in _PARAGRAPH.finditer(header) if paragraph[0].startswith("Credits:")
-    }
+    fields = (paragraph[0] for paragraph in _PARAGRAPH.finditer(header))
+    copies = {_words(field.removeprefix("Credits:")) for field in fields if field.startswith("Credits:")}
     for above, below in pairwise(paragraph[0] for paragraph in _PARAGRAPH.finditer(footer)):
         if below.startswith("Updated editions"):
             copies.add(_words(above))
@@ -257,17 +263,17 @@ def _without_credits(text: str, copies: set[str]) -> str:
     cuts: list[tuple[int, int]] = []
     for paragraph in paragraphs[:16]:
         words = _words(paragraph[0])
-        credit = _CREDITS.match(paragraph[0]) if paragraph[0].count("\n") < 15 else None
+        credit = _credit(paragraph[0])
         # A row of asterisks may follow credits.
         if not in_book and (credit or (words in copies and " " in words) or (begin and not words)):
             begin = paragraph.end()
         else:
             in_book = in_book or bool(words)
-            if credit and _MAKERS_WORDING.search(credit[0]):
+            if credit and _MAKERS_WORDING.search(credit):
                 cuts.append(paragraph.span())
     for paragraph in reversed(paragraphs[16:]):
-        credit = _CREDITS.match(paragraph[0])
-        if not credit or not _MAKERS_WORDING.search(credit[0]):
+        credit = _credit(paragraph[0])
+        if not credit or not _MAKERS_WORDING.search(credit):
             break
         end = paragraph.start()
     bounds = [begin, *(bound for cut in cuts for bound in cut), end]
@@ -275,6 +281,12 @@ def _without_credits(text: str, copies: set[str]) -> str:
     # The first line keeps its indent.
     text = re.sub(r"\A(?:[^\S\n]*\n)+", "", _INSERTS.sub("", text)).rstrip()
     return text + "\n" if text else ""
+
+
+def _credit(paragraph: str) -> str:
+    """The words that tell that a paragraph is credits, or none; a long paragraph is not."""
+    credit = _CREDITS.match(paragraph) if len(paragraph) < 1500 else None
+    return credit[0] if credit else ""
 
 
 def _words(text: str) -> str:

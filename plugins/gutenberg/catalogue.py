@@ -35,11 +35,11 @@ def search(words: str, limits: Limits = LIMITS) -> list[tuple[str, str]]:
     path = _catalogue(limits)
     found = []
     try:
-        for row in _rows(path):
+        for row in _rows(path, limits.size):
             name = _fold(f"{row['Title']} {row['Authors']}")
             if row["Type"] == "Text" and all(word in f"{name} {_fold(row['Subjects'])}" for word in wanted):
                 found.append((not all(word in name for word in wanted), f"gutenberg:{row['Text#']}", _describe(row)))
-    except (KeyError, OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+    except (KeyError, ValueError, OSError, EOFError, zlib.error, csv.Error) as error:
         raise CorpusError(f"gutenberg: {path} is no catalogue ({error!r}): delete it and search again") from error
     return [(spec, description) for _, spec, description in sorted(found, key=lambda each: each[0])]
 
@@ -59,11 +59,14 @@ def _catalogue(limits: Limits) -> Path:
         return path
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def _rows(path: Path, size: int) -> Iterator[dict[str, str]]:
     with path.open("rb") as file:
         packed = file.peek(2).startswith(b"\x1f\x8b")
-        with gzip.open(file) if packed else file as plain, io.TextIOWrapper(plain, "utf-8-sig", newline="") as text:
-            yield from csv.DictReader(text, strict=True)
+        with gzip.open(file) if packed else file as unpacked:
+            plain = unpacked.read(size + 1)
+    if len(plain) > size:
+        raise ValueError(f"it is larger than {size} bytes")
+    yield from csv.DictReader(io.StringIO(plain.decode("utf-8-sig"), newline=""), restval="", strict=True)
 
 
 def _fold(text: str) -> str:

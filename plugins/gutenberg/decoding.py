@@ -20,9 +20,10 @@ _CODE_PAGE = re.compile(r"(?:cp|ibm|windows|code[ -]?page)[ -]*(\d{3,4})")
 # What files declare is often a part of what they use: these codecs read all that their narrower kin read.
 _WIDER = {"big5": "big5hkscs", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
 # Declared by habit, whatever the bytes are: no evidence.
-_MEANINGLESS = {"ascii", "iso8859-1", "utf-8", "utf-16", "utf-7", "cp1252"}
-
+_MEANINGLESS = {"iso8859-1", "cp1252"}
 _ONE_BYTE = ("iso8859", "cp125", "cp4", "cp8", "mac", "koi8")
+_ESCAPING = ("iso2022", "hz")
+_FAMILIES = (*_ONE_BYTE, *_ESCAPING, "big5", "gb", "shift_jis", "cp9", "euc")
 _WESTERN = ("cp1252", "cp850", "cp437", "mac-roman")
 _LETTERS = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœßÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒ")
 _MARKS = frozenset("‘’“”„‚«»‹›–—…•·†‡°§¶©®™£€½¼¾¹²³ªº¿¡´¨\xa0")
@@ -44,7 +45,7 @@ def _decode(data: bytes) -> str:
             return data.decode(encoding, errors="replace")
     declared = _declared(data)
     # Codecs with escapes write everything in ASCII bytes, which are valid UTF-8 too.
-    if declared is None or not declared.startswith(("iso2022", "hz")):
+    if declared is None or not declared.startswith(_ESCAPING):
         with suppress(UnicodeDecodeError):
             return data.decode("utf-8")
     if declared is not None:
@@ -69,7 +70,7 @@ def _declared(data: bytes) -> str | None:
         codec = codecs.lookup(f"cp{page[1]}" if page else words).name
     except LookupError:
         return None
-    return None if codec in _MEANINGLESS else _WIDER.get(codec, codec)
+    return _WIDER.get(codec, codec) if codec.startswith(_FAMILIES) and codec not in _MEANINGLESS else None
 
 
 def _nearly_utf8(data: bytes) -> bool:

@@ -55,7 +55,7 @@ def _layouts(number: int) -> list[str]:
 
 
 def download(name: str, layouts: Sequence[str], path: Path, limits: Limits = LIMITS, fresh: float = 0.0) -> Path:
-    """Fetches the first of several addresses that a mirror has into a file, which is new, or whole, at all times.
+    """Fetches the first of several addresses that a mirror has into a file, which is never there in part.
 
     A file that another process stored after the time ``fresh`` (seconds since the epoch) is not fetched again.
     Raises `CorpusError` if no mirror has any of them.
@@ -78,7 +78,7 @@ def download(name: str, layouts: Sequence[str], path: Path, limits: Limits = LIM
                     log.info("%s: %s", name, reasons[-1])
     except OSError as error:
         raise CorpusError(
-            f"{name}: cannot be stored in {path.parent}: {error}: set XDG_CACHE_HOME elsewhere"
+            f"{name}: cannot be stored in {path.parent} ({error}): make it writable, or set XDG_CACHE_HOME"
         ) from error
     raise CorpusError(
         f"{name} could not be downloaded ({'; '.join(reasons)}): put its file into {path}, or set {MIRROR_VARIABLE} to"

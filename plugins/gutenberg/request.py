@@ -27,12 +27,12 @@ class Limits:
 
     pause: float = 2.0
     """Between the end of one download and the beginning of the next."""
-    stall: float = 30.0
+    stall: float = 15.0
     """Until a connection stands, and between two pieces of an answer."""
-    deadline: float = 300.0
+    deadline: float = 180.0
     """For one whole request, from its first to its last byte."""
     size: int = 100_000_000
-    attempts: int = 4
+    attempts: int = 3
     """Requests for one address, where what went wrong may pass."""
     wait: float = 1.0
     """Before the second attempt; doubled before each further one."""
@@ -83,8 +83,9 @@ def fetch(name: str, address: str, path: Path, limits: Limits) -> None:
         _check_content(partial)
         os.replace(partial, path)
     except httpx.TransportError as error:
-        late = f"gave no whole answer within {limits.deadline:g} s" if watchdog.barked else ""
-        raise PassingError(late or f"{error}" or type(error).__name__) from error
+        if watchdog.barked:
+            raise RefusedError(f"gave no whole answer within {limits.deadline:g} s") from error
+        raise PassingError(f"{error}" or type(error).__name__) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RefusedError(f"{error}") from error
     finally:

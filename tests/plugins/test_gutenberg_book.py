@@ -133,7 +133,7 @@ HEADERS = {
     + SMALL_PRINT
     + "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\n"
     + "We hope to have decent versions by August.\n\nThank you all so much for your patience.\n\n"
-    + "Michael S. Hart\n[hart@pobox.com]\nProject Gutenberg\nExecutive Director\n\n\n",
+    + "Michael S. Hart\n[hart@pobox.com]\nProject Gutenberg\nExecutive Director\n\n\n***\n\n\n",
 }
 FOOTERS = {
     "2021": "*** END OF THE PROJECT GUTENBERG EBOOK THE PRINTER'S DAUGHTER ***\n\n\n" + LICENCE,
@@ -168,6 +168,7 @@ FOOTERS = {
     "small print only": SMALL_PRINT,
     "end over an old end": "End of the Project Gutenberg Etext of The Printer's Daughter\n\n\n\n"
     "*** END OF THE PROJECT GUTENBERG EBOOK 99999 ***\n\n" + LICENCE,
+    "a program below": "Fin de Project Gutenberg Etext\n\n" + "perl -pe 's/é/&eacute;/g';\n\n" * 100,
     "Australia": "This site is full of FREE ebooks - Project Gutenberg Australia\n",
 }
 CREDITS = {
@@ -188,6 +189,8 @@ CREDITS = {
     "title line": "The Project Gutenberg Etext of The Printer's Daughter, by Anon\n\n* * *\n\nProduced by Emma\n",
     "German": "Dieses Buch wurde uns freundlicherweise vom Projekt zur Verfügung gestellt,\n"
     "das unter http://gutenberg.spiegel.de/ erreichbar ist.\n",
+    "derived": 'This text has been derived from HTML files at "Projekt Gutenberg - DE",\nprepared by Emma.\n',
+    "two versions": "This Etext is in German.\n\nWe are releasing two versions of this Etext, one in 7-bit format.\n",
     "thanks": "Produced by Emma\n\nMany thanks to the Library for kindly supplying the images.\n",
 }
 

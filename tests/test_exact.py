@@ -1,0 +1,278 @@
+"""The same training on any number of processes, and through any interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import (
+    ACCELERATE,
+    DIRECT,
+    SHARED,
+    SMALL,
+    last_checkpoint,
+    rows_of,
+    run,
+    start,
+    status,
+    torchrun,
+    wait_until,
+)
+
+STEPS = 500
+FLAGS = (*SMALL, "--tracker", "none", "--log-every", "1", "--learning-rate", "3e-3", "--max-steps", str(STEPS))
+FLAGS += ("--checkpoint-every", "50", "--eval-every", "120")
+
+
+@pytest.fixture(scope="session")
+def unbroken(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The folder of a run of so many processes that nothing interrupted: what others are compared with."""
+
+    @functools.cache
+    def run_dir(processes: int) -> Path:
+        folder = tmp_path_factory.mktemp("unbroken") / str(processes)
+        run(command(processes), *FLAGS, "--corpus", f"files:{text_file}", "--run-dir", folder)
+        return folder
+
+    return run_dir
+
+
+def command(processes: int, *flags: str) -> list[str]:
+    return torchrun(processes, *flags) if processes > 1 or flags else DIRECT
+
+
+def weights(run_dir: Path) -> bytes:
+    return (last_checkpoint(run_dir) / "model.safetensors").read_bytes()
+
+
+def moments(run_dir: Path) -> bytes:
+    return (last_checkpoint(run_dir) / "training.safetensors").read_bytes()
+
+
+def without_speed(run_dir: Path) -> list[dict[str, object]]:
+    return [
+        {key: value for key, value in row.items() if key != "chars_per_second"}
+        for row in rows_of(run_dir / "metrics.jsonl")
+    ]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bit for bit: weights, moments and rows' state, every line of metrics but the speed, and every sample."""
+    assert weights(one) == weights(other)
+    assert moments(one) == moments(other)
+    assert without_speed(one) == without_speed(other)
+    assert (one / "samples.jsonl").read_bytes() == (other / "samples.jsonl").read_bytes()
+
+
+def assert_close(one: Path, other: Path, tolerance: float) -> None:
+    """Every line of metrics agrees: losses and gradient norms to a tolerance, all else exactly."""
+    first, second = rows_of(one / "metrics.jsonl"), rows_of(other / "metrics.jsonl")
+    assert len(first) == len(second) > 0
+    for a, b in zip(first, second, strict=True):
+        assert (a["step"], a["epoch"], a["learning_rate"]) == (b["step"], b["epoch"], b["learning_rate"])
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=tolerance)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=100 * tolerance)
+        assert (a["val_loss"] is None) == (b["val_loss"] is None)
+        if a["val_loss"] is not None:
+            assert a["val_loss"] == pytest.approx(b["val_loss"], rel=tolerance)
+    samples = [[row["text"] for row in rows_of(each / "samples.jsonl")] for each in (one, other)]
+    assert samples[0] == samples[1] != []
+
+
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_any_number_of_processes_trains_alike(processes: int, unbroken: Callable[[int], Path]) -> None:
+    assert_close(unbroken(1), unbroken(processes), 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_tiny_shakespeare_for_300_steps(processes: int, tmp_path: Path) -> None:
+    text = SHARED / "text" / "tinyshakespeare.txt"
+    if not text.exists():
+        pytest.skip(f"{text} is not here")
+    flags = ("--corpus", f"files:{text}", "--hidden-size", "64", "--batch-size", "16", "--learning-rate", "3e-3")
+    flags += (
+        "--max-steps",
+        "300",
+        "--log-every",
+        "1",
+        "--eval-every",
+        "100",
+        "--num-threads",
+        "1",
+        "--tracker",
+        "none",
+    )
+    run(DIRECT, *flags, "--run-dir", tmp_path / "one")
+    run(torchrun(processes), *flags, "--run-dir", tmp_path / "many")
+    assert_close(tmp_path / "one", tmp_path / "many", 1e-4)
+
+
+def kill_at(command: list[str], run_dir: Path, step: int, *flags: str | Path) -> None:
+    """Starts a run and kills all its processes, with no chance to say goodbye, once it has logged a step."""
+    process = start(command, *flags)
+    try:
+        wait_until(lambda: [row for row in rows_of(run_dir / "metrics.jsonl") if row["step"] >= step], process)
+        assert status(run_dir)["state"] == "running"
+    finally:
+        kill_tree(process)
+
+
+def kill_tree(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to a process and all its descendants; torchrun's workers lead sessions of their own."""
+    family = [process.pid]
+    for pid in family:
+        listing = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
+        family += [int(child) for child in listing.split()]
+    for pid in family:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_a_killed_run_resumes_bit_for_bit(
+    processes: int, text_file: Path, tmp_path: Path, unbroken: Callable[[int], Path]
+) -> None:
+    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
+    kill_at(command(processes), tmp_path / "run", 170, *flags)
+    run(command(processes), *flags, "--resume")
+    assert status(tmp_path / "run")["state"] == "finished"
+    assert_same_run(unbroken(processes), tmp_path / "run")
+
+
+def test_a_run_goes_on_with_other_numbers_of_processes(
+    text_file: Path, tmp_path: Path, unbroken: Callable[[int], Path]
+) -> None:
+    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
+    kill_at(command(2), tmp_path / "run", 130, *flags)
+    kill_at(command(1), tmp_path / "run", 280, *flags, "--resume")
+    run(command(4), *flags, "--resume")
+    assert_close(unbroken(1), tmp_path / "run", 1e-5)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_saves_and_ends_with_a_code_of_its_own(
+    name: str, text_file: Path, tmp_path: Path, unbroken: Callable[[int], Path]
+) -> None:
+    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
+    process = start(DIRECT, *flags)
+    wait_until(lambda: rows_of(tmp_path / "run" / "metrics.jsonl"), process)
+    process.send_signal(getattr(signal, name))
+    output = process.communicate(timeout=30)[0]
+    assert process.returncode == 75
+    ended = status(tmp_path / "run")
+    assert (ended["state"], ended["reason"]) == ("preempted", name)
+    assert 0 < ended["step"] < STEPS
+    assert json.loads((last_checkpoint(tmp_path / "run") / "training.json").read_text())["step"] == ended["step"]
+    assert "--resume" in output
+    assert "Traceback" not in output
+    if name == "SIGTERM":
+        run(DIRECT, *flags, "--resume")
+        assert_same_run(unbroken(1), tmp_path / "run")
+
+
+def trainers(process: subprocess.Popen[str]) -> list[int]:
+    """The processes that a launcher has started."""
+    listing = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False).stdout
+    return [int(pid) for pid in listing.split()]
+
+
+def test_a_signal_to_any_process_stops_all_of_them(text_file: Path, tmp_path: Path) -> None:
+    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
+    process = start(torchrun(2), *flags)
+    wait_until(lambda: rows_of(tmp_path / "run" / "metrics.jsonl"), process)
+    os.kill(max(trainers(process)), signal.SIGUSR1)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert status(tmp_path / "run")["state"] == "preempted"
+
+
+def test_a_trainer_whose_launcher_died_saves_and_ends(text_file: Path, tmp_path: Path) -> None:
+    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--max-steps", "100000", "--run-dir", tmp_path / "run")
+    process = start(ACCELERATE, *flags)
+    wait_until(lambda: rows_of(tmp_path / "run" / "metrics.jsonl"), process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)  # until the orphan, who has the pipe too, is gone
+    ended = status(tmp_path / "run")
+    assert (ended["state"], ended["reason"]) == ("preempted", "the launcher has died")
+
+
+def test_torchrun_brings_a_job_back_in_the_same_run_folder(text_file: Path, unbroken: Callable[[int], Path]) -> None:
+    process = start(torchrun(2, "--max-restarts", "2"), *FLAGS, "--corpus", f"files:{text_file}")
+    wait_until(lambda: [f for f in Path("runs").glob("*/metrics.jsonl") if len(rows_of(f)) > 70], process)
+    os.kill(max(trainers(process)), signal.SIGKILL)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output[-3000:]
+    (run_dir,) = Path("runs").iterdir()
+    assert "going on from" in output
+    assert status(run_dir)["state"] == "finished"
+    assert_same_run(unbroken(2), run_dir)
+
+
+def test_a_dead_process_takes_the_job_down(text_file: Path, tmp_path: Path) -> None:
+    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--max-steps", "100000", "--run-dir", tmp_path / "run")
+    process = start(torchrun(3), *flags)
+    wait_until(lambda: rows_of(tmp_path / "run" / "metrics.jsonl"), process)
+    os.kill(max(trainers(process)), signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+
+
+def harness(processes: int, kills: int, seed: int, text_file: Path, tmp_path: Path) -> None:
+    """Kills a run at random instants, then lets it end, and compares it with one that was left alone.
+
+    Every second kill of a job of several processes hits one of them, the others all. Each must hit a training that
+    has begun, which is when status.json says so with the launcher's number, and has not ended.
+    """
+    rng = random.Random(seed)
+    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--max-steps", str(400 * (kills + 1)))
+    launcher = command(processes)
+    run(launcher, *flags, "--run-dir", tmp_path / "unbroken", timeout=900)
+    run_dir = tmp_path / "broken"
+    for kill in range(kills):
+        process = start(launcher, *flags, "--run-dir", run_dir, "--resume")
+        wait_until(functools.partial(is_training, run_dir, process), process)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.random() * 0.3)
+            pytest.fail(f"kill {kill} came too late: the run had ended")
+        if processes > 1 and kill % 2:
+            os.kill(rng.choice(trainers(process)), signal.SIGKILL)
+            process.communicate(timeout=60)
+        else:
+            kill_tree(process)
+        assert status(run_dir)["state"] != "finished"
+    run(launcher, *flags, "--run-dir", run_dir, "--resume", timeout=900)
+    assert_same_run(tmp_path / "unbroken", run_dir)
+
+
+def is_training(run_dir: Path, process: subprocess.Popen[str]) -> bool:
+    """Whether the run folder says that this process, or a child of this launcher, is training."""
+    if not (run_dir / "status.json").exists():
+        return False
+    values = status(run_dir)
+    return values["state"] == "running" and process.pid in (values["pid"], values["launcher"])
+
+
+def test_three_kills(text_file: Path, tmp_path: Path) -> None:
+    harness(1, 3, 1, text_file, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twenty_kills(text_file: Path, tmp_path: Path) -> None:
+    harness(2, 20, 2, text_file, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_two_hundred_kills(text_file: Path, tmp_path: Path) -> None:
+    harness(2, 200, 3, text_file, tmp_path)
