@@ -107,7 +107,7 @@ class TrainConfig:
     """Save every so many steps too, not only after each epoch; 0 for never."""
     checkpoint_minutes: float = 10.0
     """Save at least this often; 0 for never."""
-    keep: int = 1
+    keep: int = 2
     """Latest checkpoints to keep, besides the best."""
     sample_every: int = 0
     """Write samples every so many steps too, not only after each epoch; 0 for never."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 from urllib.parse import unquote
 
 from charrnn.errors import CorpusError, UserError
@@ -24,10 +24,11 @@ CacheKey = Callable[..., str | None]
 Search = Callable[[str], Iterable[tuple[str, str]]]
 """``search(words)`` yields (spec, description) of what a scheme can load, best first."""
 
-T = TypeVar("T")
+SCHEME = re.compile(r"[a-z][a-z0-9_-]+")
+"""A scheme has two or more characters, so that no drive letter is one."""
 
 _SPEC = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9_-]+):(?P<argument>.*?)(?:\?(?P<options>[a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*))?", re.DOTALL
+    rf"(?P<scheme>{SCHEME.pattern}):(?P<argument>.*?)(?:\?(?P<options>[a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*))?", re.DOTALL
 )
 
 
@@ -93,38 +94,46 @@ class Corpus:
     def fingerprint(self, spec: CorpusSpec) -> str | None:
         """The loader's cache key for this spec, tied to the plugin's version; ``None`` if the text must be read."""
         self.check(spec)
-        key = self._call(spec, self.cache_key) if self.cache_key else None
+        with self._blamed(spec):
+            key = self.cache_key(spec.argument, **dict(spec.options)) if self.cache_key else None
         return None if key is None else f"{self.plugin} {self.version} {spec} {key}"
 
     def documents(self, spec: CorpusSpec) -> Iterator[Iterator[str]]:
         """Yields each document as an iterator of non-empty pieces, to be read to its end before the next."""
         self.check(spec)
-        for document in self._guarded(spec, self._call(spec, self.loader)):
-            pieces = [document] if isinstance(document, str) else document
-            yield (self._piece(spec, piece) for piece in self._guarded(spec, pieces) if piece != "")
+        with self._blamed(spec):
+            documents = self.loader(spec.argument, **dict(spec.options))
+            if isinstance(documents, str):  # whose characters would all be documents
+                raise TypeError("it returned a string, not documents: yield it")
+            for document in documents:
+                yield self._pieces(spec, document)
 
-    def _call(self, spec: CorpusSpec, function: Callable[..., T]) -> T:
+    def found(self, words: str) -> Iterator[tuple[str, str]]:
+        """Yields (spec, description) of what the scheme's catalogue, if it has one, holds of some words."""
+        if self.search:
+            with self._blamed(f"{self.scheme}: search for {words!r}"):
+                # Taken apart here, where what is no pair is the plugin's failure.
+                yield from ((spec, description) for spec, description in self.search(words))
+
+    def _pieces(self, spec: CorpusSpec, document: Document) -> Iterator[str]:
+        with self._blamed(spec):
+            # To go through the keys of a data set's row, or through the numbers of bytes, is never what was meant.
+            whole = isinstance(document, str | bytes | Mapping)
+            for piece in [document] if whole else document:
+                if not isinstance(piece, str):
+                    raise CorpusError(
+                        f"{spec}: the plugin {self.plugin} yielded {type(piece).__name__}, not text: tell its author"
+                    )
+                if piece:
+                    yield piece
+
+    @contextmanager
+    def _blamed(self, what: object) -> Iterator[None]:
+        """Makes one line that names the plugin of whatever fails in it, also by SystemExit; a `UserError` passes."""
         try:
-            return function(spec.argument, **dict(spec.options))
+            yield
         except UserError:
             raise
-        except Exception as error:
-            raise self._blame(spec, error) from error
-
-    def _guarded(self, spec: CorpusSpec, items: Iterable[T]) -> Iterator[T]:
-        try:
-            yield from items
-        except UserError:
-            raise
-        except Exception as error:
-            raise self._blame(spec, error) from error
-
-    def _piece(self, spec: CorpusSpec, piece: str) -> str:
-        if not isinstance(piece, str):
-            raise CorpusError(
-                f"{spec}: the plugin {self.plugin} yielded {type(piece).__name__}, not text: report it to its author"
-            )
-        return piece
-
-    def _blame(self, spec: CorpusSpec, error: Exception) -> CorpusError:
-        return CorpusError(f"{spec}: the plugin {self.plugin} {self.version} failed: {type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise CorpusError(f"{what}: the plugin {self.plugin} {self.version} failed: {reason}") from error

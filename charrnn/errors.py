@@ -1,5 +1,9 @@
 """Errors that a user can mend: each becomes one line on the terminal and an exit code, never a traceback."""
 
+import os
+import sys
+import traceback
+
 
 class UserError(Exception):
     """Something the user can put right; the message says what is wrong and what to do."""
@@ -21,3 +25,11 @@ class VocabularyError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint or run folder that is damaged, missing, in use or of another run."""
+
+
+def report(error: UserError) -> int:
+    """Says what is wrong on standard error and returns the exit code; CHARRNN_TRACEBACK=1 adds where it was found."""
+    if os.environ.get("CHARRNN_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pluggy
 
-from charrnn.corpus import CacheKey, Corpus, CorpusSpec, Loader, Search
+from charrnn.corpus import SCHEME, CacheKey, Corpus, CorpusSpec, Loader, Search
 from charrnn.errors import CorpusError
+
+LOG = logging.getLogger(__name__)
 
 GROUP = "charrnn"
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -33,7 +36,6 @@ class Plugin:
     name: str
     source: str
     version: str
-    schemes: list[str] = field(default_factory=list)
     error: str | None = None
 
 
@@ -41,47 +43,51 @@ class Corpora:
     """Every scheme that the installed plugins, and the modules named with ``--plugin``, can load."""
 
     def __init__(self, modules: Iterable[str] = (), blocked: Iterable[str] = ()) -> None:
+        """Loads them; raises `CorpusError` for a module that does not work, and remembers what else does not."""
         self.plugins: list[Plugin] = []
         self._offers: dict[str, list[Corpus]] = {}
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(sys.modules[__name__])
-        self._blocked = set(blocked)
         found = sorted(entry_points(group=GROUP), key=lambda point: (point.name, _source(point)))
+        blocked = set(blocked)
+        for name in sorted(blocked - {point.name for point in found}):
+            LOG.warning("--block-plugin %s: no plugin of that name is installed", name)
         for point in found:
-            same_name = [_source(other) for other in found if other.name == point.name]
             plugin = Plugin(point.name, _source(point), point.dist.version if point.dist else "unknown")
-            self._add(
-                plugin,
-                point.load,
-                ""
-                if len(same_name) == 1
-                else f"{' and '.join(same_name)} both call a plugin {point.name}: uninstall one",
-            )
+            self.plugins.append(plugin)
+            same_name = [_source(other) for other in found if other.name == point.name]
+            if point.name in blocked:
+                plugin.error = "blocked"
+            elif len(same_name) > 1:
+                plugin.error = f"{' and '.join(same_name)} both call a plugin {point.name}: uninstall one"
+            else:
+                self._load(plugin, point.load)
         for module in modules:
             plugin = Plugin(module, "--plugin", "local")
-            self._add(plugin, partial(_import, module), "")
+            self.plugins.append(plugin)
+            self._load(plugin, partial(_import, module))
             if plugin.error:
                 raise CorpusError(f"--plugin {module}: {plugin.error}")
 
-    def _add(self, plugin: Plugin, load: Callable[[], Any], clash: str) -> None:
-        self.plugins.append(plugin)
-        if plugin.name in self._blocked:
-            plugin.error = "blocked"
-            return
-        if clash:
-            plugin.error = clash
-            return
+    def _load(self, plugin: Plugin, load: Callable[[], Any]) -> None:
         offers: list[Corpus] = []
 
         def register(
             scheme: str, loader: Loader, cache_key: CacheKey | None = None, search: Search | None = None
         ) -> None:
-            CorpusSpec.parse(f"{scheme}:")
+            if not SCHEME.fullmatch(scheme):
+                raise CorpusError(
+                    f"it registers {scheme!r}: a scheme is a small letter and then small letters, digits, - or _"
+                )
+            if plugin.source == "--plugin":
+                cache_key = None  # a module that is being written changes, and its version does not
             offers.append(Corpus(scheme, loader, cache_key, search, plugin.name, plugin.version))
 
         # A stranger's module may fail in any way at all, also by SystemExit; the others must still load.
         try:
             module = load()
+            if self._manager.has_plugin(plugin.name) or self._manager.is_registered(module):
+                raise CorpusError("it is loaded already: name it once, or block the installed one with --block-plugin")
             self._manager.register(module, name=plugin.name)
             others = [other for name, other in self._manager.list_name_plugin() if name != plugin.name]
             self._manager.subset_hook_caller("register_corpora", others)(register=register)
@@ -90,11 +96,9 @@ class Corpora:
                     "it registers no corpus: has it a function register_corpora marked @charrnn.hookimpl?"
                 )
         except (Exception, SystemExit) as error:
-            plugin.error = " ".join(
-                (f"{error}" if isinstance(error, CorpusError) else f"{type(error).__name__}: {error}").split()
-            )
+            reason = f"{error}" if isinstance(error, CorpusError) else f"{type(error).__name__}: {error}"
+            plugin.error = " ".join(reason.split())
             return
-        plugin.schemes = [offer.scheme for offer in offers]
         for offer in offers:
             self._offers.setdefault(offer.scheme, []).append(offer)
 
@@ -114,13 +118,9 @@ class Corpora:
             names = " and ".join(f"{offer.plugin} {offer.version}" for offer in offers)
             raise CorpusError(f"{spec}: two plugins claim {spec.scheme}: {names}: block one with --block-plugin NAME")
         if not offers:
-            broken = "; ".join(
-                f"the plugin {plugin.name} is broken: {plugin.error}" for plugin in self.plugins if plugin.error
-            )
+            unloaded = [f"; not loaded: {plugin.name}: {plugin.error}" for plugin in self.plugins if plugin.error]
             known = ", ".join(self.schemes) or "none"
-            raise CorpusError(
-                f"{spec}: no corpus {spec.scheme!r}: known are {known}" + (f" ({broken})" if broken else "")
-            )
+            raise CorpusError(f"{spec}: no corpus {spec.scheme!r}: known are {known}{''.join(unloaded)}")
         return offers[0]
 
 
@@ -130,8 +130,8 @@ def _source(point: EntryPoint) -> str:
 
 def _import(module: str) -> Any:
     """Imports a module, also one that lies in the current folder, as `python -m` would find it."""
-    sys.path.insert(0, os.getcwd())
-    try:
-        return importlib.import_module(module)
-    finally:
-        sys.path.pop(0)
+    if module.endswith(".py"):
+        raise CorpusError(f"name the module as it is imported: {module.removesuffix('.py').replace('/', '.')}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return importlib.import_module(module)

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from charrnn import checkpoint, processes
 from charrnn.config import TrainConfig, check_resumed, load_config, parse
 from charrnn.corpus import CorpusSpec
-from charrnn.errors import ConfigError, UserError
+from charrnn.errors import ConfigError, UserError, report
 from charrnn.loop import Job, Position, fresh_position, restored_position, train_to_end
 from charrnn.model import CharLSTM
 from charrnn.optim import make_optimizer
@@ -49,9 +49,7 @@ def main(args: Sequence[str] | None = None) -> int:
         config = parse(sys.argv[1:] if args is None else args, "gpu" if torch.cuda.is_available() else "laptop")
         return train(config, stop)
     except UserError as error:
-        if is_main:
-            print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return report(error) if is_main else error.exit_code
     except KeyboardInterrupt:
         return 130
 

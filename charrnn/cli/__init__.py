@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from charrnn import __version__
-from charrnn.errors import UserError
+from charrnn.errors import UserError, report
 
 COMMANDS = {
     "train": "train a model (as `accelerate launch -m charrnn.train` does, in one process)",
@@ -44,10 +44,11 @@ def main(args: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.INFO)
     module = "charrnn.train" if command == "train" else f"charrnn.cli.{command}"
     try:
-        return int(importlib.import_module(module).main(rest))
+        code = int(importlib.import_module(module).main(rest))
+        sys.stdout.flush()
+        return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return report(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +12,17 @@ from typing import Annotated
 import tyro
 
 from charrnn.corpus import CorpusSpec
-from charrnn.errors import CorpusError
+from charrnn.errors import ConfigError, CorpusError
 from charrnn.plugins import Corpora
+
+LOG = logging.getLogger(__name__)
 
 Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
-@dataclass(frozen=True)
-class ListOptions:
-    """List the schemes, each with its plugin, version and help, and the plugins that are broken.
-
-    Example: charrnn corpora
-    """
+@dataclass(frozen=True, kw_only=True)
+class PluginOptions:
+    """Which plugins there are, for every action."""
 
     plugin: Repeated = ()
     """A module with a corpus of your own."""
@@ -31,7 +31,15 @@ class ListOptions:
 
 
 @dataclass(frozen=True)
-class ShowOptions:
+class ListOptions(PluginOptions):
+    """List the schemes, each with its plugin, version and help, and the plugins that are broken.
+
+    Example: charrnn corpora
+    """
+
+
+@dataclass(frozen=True)
+class ShowOptions(PluginOptions):
     """Print the text that a spec yields, as a model would see it.
 
     Example: charrnn corpora show gutenberg:1597 | less
@@ -39,14 +47,10 @@ class ShowOptions:
 
     spec: Annotated[str, tyro.conf.Positional]
     """The corpus, SCHEME:ARGUMENT."""
-    plugin: Repeated = ()
-    """A module with a corpus of your own."""
-    block_plugin: Repeated = ()
-    """A plugin that is not to be loaded."""
 
 
 @dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(PluginOptions):
     """Search the catalogues of corpora that have one, and print specs to copy.
 
     Example: charrnn corpora search "andersen fairy"
@@ -101,20 +105,28 @@ def show(args: Sequence[str]) -> int:
         for piece in document:
             sys.stdout.write(piece)
             end = piece[-1]
-    sys.stdout.flush()
     return 0
 
 
 def search(args: Sequence[str]) -> int:
     """Prints the specs that a search finds, with what each is."""
     options = tyro.cli(SearchOptions, args=list(args), prog="charrnn corpora search")
-    corpora = Corpora()
-    searches = [offer.search for scheme in corpora.schemes for offer in corpora.offers(scheme) if offer.search]
-    found = list(islice((hit for each in searches for hit in each(options.words)), options.limit + 1))
+    if options.limit < 1:
+        raise ConfigError(f"--limit {options.limit}: it must be 1 or more")
+    corpora = Corpora(options.plugin, options.block_plugin)
+    found: list[tuple[str, str]] = []
+    failures: list[CorpusError] = []
+    for corpus in (offer for scheme in corpora.schemes for offer in corpora.offers(scheme)):
+        try:
+            found += islice(corpus.found(options.words), options.limit + 1 - len(found))
+        except CorpusError as error:
+            failures.append(error)
+    if not found:
+        raise (failures or [CorpusError(f"no catalogue has {options.words!r}: try fewer or other words")])[0]
+    for failure in failures:
+        LOG.warning("%s", failure)
     for spec, description in found[: options.limit]:
         print(f"{spec}  {description}")
     if len(found) > options.limit:
         print(f"and more: add words, or --limit {10 * options.limit}", file=sys.stderr)
-    if not found:
-        raise CorpusError(f"no catalogue has {options.words!r}: try fewer or other words")
     return 0

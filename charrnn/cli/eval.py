@@ -34,6 +34,8 @@ class EvalOptions:
     """The text, SCHEME:ARGUMENT; can be given several times."""
     plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A module with a corpus of your own."""
+    block_plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A plugin that is not to be loaded."""
     split: Literal["all", "val"] = "all"
     """The whole text, or only the last part of each corpus, which training held out."""
     val_fraction: float = 0.1
@@ -48,7 +50,7 @@ def main(args: Sequence[str]) -> int:
     folder = find_model(options.run, options.checkpoint)
     model, vocab = load_model(folder)
     torch.set_num_threads(share_of_cores())
-    corpora = Corpora(options.plugin)
+    corpora = Corpora(options.plugin, options.block_plugin)
     specs = [CorpusSpec.parse(spec) for spec in options.corpus]
     with TemporaryDirectory(prefix="charrnn-eval-") as temporary:
         text = build_store(

@@ -59,5 +59,4 @@ def main(args: Sequence[str]) -> int:
         sys.stdout.write(character)
         sys.stdout.flush()
     sys.stdout.write("\n")
-    sys.stdout.flush()
     return 0

@@ -1,0 +1,153 @@
+"""The exact loss: in rows the same as in one stream, however it is shared out, and close to what training saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import torch.nn.functional as F
+
+from charrnn.evaluation import NUM_ROWS, WARM_UP, Loss, evaluate, loss_sum, num_rows_for
+from charrnn.model import CharLSTM
+from charrnn.randomness import generator_at
+from charrnn.rows import RowBatches, row_share
+from charrnn.step import forget, forward_window
+
+Tokens = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def random_tokens(length: int, vocab_size: int = 9) -> Tokens:
+    return np.random.default_rng(length).integers(vocab_size, size=length).astype(np.uint8)
+
+
+def repetitive_tokens(length: int) -> Tokens:
+    """Words out of a small set, in random order: predictable within a word, not after it."""
+    rng = np.random.default_rng(0)
+    words = [[0, 1, 2, 3, 4], [0, 5, 6, 2], [0, 7, 3, 1, 8, 4, 4], [0, 2, 2, 8]]
+    picked = [words[index] for index in rng.integers(len(words), size=length // 4 + 1)]
+    return np.array([token for word in picked for token in word][:length], dtype=np.uint8)
+
+
+@torch.inference_mode()
+def single_stream(model: CharLSTM, tokens: Tokens) -> float:
+    """The loss of a text read at once from its beginning: what the exact loss has to be."""
+    text = torch.from_numpy(tokens.astype(np.int64))
+    logits_TBV, _ = model(text[:-1, None], model.zero_state(1))
+    return float(F.cross_entropy(logits_TBV[:, 0].double(), text[1:]))
+
+
+def train(
+    tokens: Tokens, *, steps: int, num_rows: int = 8, seq_length: int = 16, state_drop: float = 0.0
+) -> tuple[CharLSTM, float]:
+    """A small model trained as the trainer does; returns it and the mean loss, with carried state, of the last epoch."""
+    torch.manual_seed(0)
+    model = CharLSTM(9, 32, embedding_size=8)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    batches = RowBatches(tokens, num_rows, seq_length, range(num_rows))
+    state, losses = model.zero_state(num_rows), []
+    for step in range(steps):
+        window = batches.window(step * seq_length, seq_length)
+        draw = torch.rand(num_rows, generator=generator_at(0, step, "state drop"))
+        state = forget(state, draw >= state_drop)
+        logits_TBV, state = forward_window(model, torch.from_numpy(window.x_TB), state, window.seams, None)
+        state = (state[0].detach(), state[1].detach())
+        loss = F.cross_entropy(logits_TBV.flatten(0, 1), torch.from_numpy(window.y_TB).flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    last = losses[-(batches.row_length // seq_length) :]
+    return model, float(torch.stack(last).mean())
+
+
+@pytest.fixture(scope="module")
+def random_model() -> CharLSTM:
+    torch.manual_seed(0)
+    model = CharLSTM(9, 16, num_layers=2, embedding_size=4)
+    with torch.no_grad():
+        # Far from uniform, with a short memory: a wrong target or a wrong state shows.
+        model.output.weight.mul_(8)
+    return model.train()
+
+
+@pytest.fixture(scope="module")
+def trained_model() -> CharLSTM:
+    return train(repetitive_tokens(4000), steps=80)[0]
+
+
+@pytest.mark.parametrize("length", [2, 3, 255, 256, 257, 512, 513, 2049, 8191, 8192, 8193, 10007])
+def test_a_random_model_loses_what_it_loses_in_one_stream(random_model: CharLSTM, length: int) -> None:
+    tokens = random_tokens(length)
+    loss = evaluate(random_model, tokens)
+    assert loss.num_characters == length - 1
+    assert loss.nats == pytest.approx(single_stream(random_model, tokens), abs=1e-6)
+    assert random_model.training
+
+
+@pytest.mark.parametrize("length", [700, 8192, 9001])
+def test_a_trained_model_loses_what_it_loses_in_one_stream(trained_model: CharLSTM, length: int) -> None:
+    tokens = repetitive_tokens(length)
+    loss = evaluate(trained_model, tokens)
+    assert loss.nats < 1.0, "the model has learnt"
+    assert loss.nats == pytest.approx(single_stream(trained_model, tokens), abs=1e-4)
+
+
+def test_rows_that_warm_up_are_closer_than_rows_that_do_not(trained_model: CharLSTM) -> None:
+    tokens = repetitive_tokens(8192)
+    exact = single_stream(trained_model, tokens)
+    warm, cold = (float(loss_sum(trained_model, tokens, range(32), 32, warm_up)) / 8191 for warm_up in (WARM_UP, 0))
+    assert abs(warm - exact) < abs(cold - exact)
+
+
+@pytest.mark.parametrize("num_processes", [2, 3, 5, 32, 40])
+@pytest.mark.parametrize("length", [8193, 10007])
+def test_processes_sum_to_the_same(random_model: CharLSTM, num_processes: int, length: int) -> None:
+    tokens = random_tokens(length)
+    num_rows = num_rows_for(length)
+    whole = loss_sum(random_model, tokens, range(num_rows), num_rows)
+    shares = [row_share(num_rows, process, num_processes) for process in range(num_processes)]
+    parts = [loss_sum(random_model, tokens, share, num_rows) for share in shares]
+    assert float(sum(parts)) == pytest.approx(float(whole), rel=1e-7)
+
+
+@pytest.mark.parametrize(("length", "num_rows"), [(65, 8), (66, 8), (2, 8), (5, 8), (10, 8), (64 * 5 + 1, 64), (1, 4)])
+def test_every_target_counts_once_in_any_number_of_rows(length: int, num_rows: int) -> None:
+    model = CharLSTM(9, 4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    total = loss_sum(model, random_tokens(length), range(num_rows), num_rows, warm_up=3)
+    assert float(total) == pytest.approx((length - 1) * math.log(9), rel=1e-6)
+
+
+def test_a_short_text_has_fewer_rows() -> None:
+    assert [num_rows_for(n) for n in (2, 255, 511, 512, 32 * 256, 10**9)] == [1, 1, 1, 2, NUM_ROWS, NUM_ROWS]
+
+
+def test_evaluating_leaves_evaluation_mode_too(random_model: CharLSTM) -> None:
+    random_model.eval()
+    evaluate(random_model, random_tokens(300))
+    assert not random_model.training
+    random_model.train()
+
+
+def test_bits_are_nats_by_the_logarithm_of_2() -> None:
+    assert Loss(nats=2 * math.log(2), num_characters=1).bpc == pytest.approx(2.0)
+
+
+def test_with_state_drop_a_fresh_state_reads_as_well_as_a_carried_one() -> None:
+    tokens = repetitive_tokens(2000)
+    model, carried = train(tokens, steps=600, num_rows=16, state_drop=0.05)
+    assert single_stream(model, tokens[:200]) == pytest.approx(carried, abs=0.05)

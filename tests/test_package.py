@@ -1,0 +1,60 @@
+"""The package: its public names, and what importing it costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import charrnn
+
+
+def modules_after(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after some code."""
+    report = "import json, sys; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    loaded = modules_after("import charrnn")
+    assert "charrnn" in loaded
+    assert not loaded & {"torch", "numpy", "pluggy", "accelerate", "huggingface_hub", "tyro", "pydantic"}
+
+
+@pytest.mark.parametrize("name", ["hookimpl", "Vocabulary"])
+def test_names_that_are_about_text_do_not_import_torch(name: str) -> None:
+    assert not modules_after(f"from charrnn import {name}") & {"torch", "accelerate", "huggingface_hub"}
+
+
+def test_bundled_plugins_are_cheap_to_import() -> None:
+    loaded = modules_after("import charrnn_plugins.files, charrnn_plugins.gutenberg, charrnn_plugins.hf")
+    assert not loaded & {"torch", "datasets", "httpx", "numpy"}
+
+
+def test_public_names_are_there() -> None:
+    from charrnn.model import CharLSTM
+    from charrnn.plugins import hookimpl
+    from charrnn.sampling import generate
+    from charrnn.vocab import Vocabulary
+
+    assert (charrnn.CharLSTM, charrnn.Vocabulary, charrnn.generate) == (CharLSTM, Vocabulary, generate)
+    assert charrnn.hookimpl is hookimpl
+
+
+def test_all_lists_exactly_the_lazy_names() -> None:
+    names: dict[str, object] = {}
+    exec("from charrnn import *", names)
+    assert set(charrnn.__all__) == names.keys() - {"__builtins__"} == {"CharLSTM", "Vocabulary", "generate", "hookimpl"}
+
+
+def test_other_names_are_not() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = charrnn.nonsense
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert charrnn.__version__ == version("charrnn")
