@@ -6,6 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from charrnn.api import Model as Model
+    from charrnn.api import fit as fit
+    from charrnn.api import load as load
     from charrnn.model import CharLSTM as CharLSTM
     from charrnn.plugins import hookimpl as hookimpl
     from charrnn.sampling import generate as generate
@@ -15,11 +18,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CharLSTM": "charrnn.model",
+    "Model": "charrnn.api",
     "Vocabulary": "charrnn.vocab",
+    "fit": "charrnn.api",
     "generate": "charrnn.sampling",
     "hookimpl": "charrnn.plugins",
+    "load": "charrnn.api",
 }
-__all__ = ["CharLSTM", "Vocabulary", "generate", "hookimpl"]
+__all__ = ["CharLSTM", "Model", "Vocabulary", "fit", "generate", "hookimpl", "load"]
 
 
 def __getattr__(name: str) -> Any:

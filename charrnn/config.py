@@ -258,13 +258,24 @@ def load_config(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold names and values, such as hidden_size: 256")
-    values = {key: value for key, value in values.items() if key not in _NOT_INHERITED}
+    return _checked({key: value for key, value in values.items() if key not in _NOT_INHERITED}, str(path))
+
+
+def _checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values in the types of `TrainConfig`; raises `ConfigError`, which says where, for the first that has none."""
     try:
         checked = TypeAdapter(TrainConfig).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
+        raise ConfigError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
     return {key: getattr(checked, key) for key in values}
+
+
+def from_values(values: Mapping[str, Any], default_preset: str) -> TrainConfig:
+    """The configuration that values by their names ask for, as `parse` makes it of flags."""
+    given = _checked(values, "settings")
+    base = _base(given, default_preset)
+    return dataclasses.replace(base, **{**given, "preset": base.preset})
 
 
 def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
@@ -278,14 +289,7 @@ def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
         first.add_argument(f"--{name}", f"--{name.replace('-', '_')}", default="")
     first.add_argument("--resume", action="store_true")
     early, _ = first.parse_known_args(args)
-    saved: dict[str, Any] = {}
-    own_config = Path(early.run_dir) / "config.json"
-    if early.config:
-        saved = load_config(early.config)
-    elif early.resume and early.run_dir and own_config.exists():
-        saved = load_config(own_config)
-    preset = early.preset or saved.get("preset") or default_preset
-    base = base_config(preset, saved)
+    base = _base(vars(early), default_preset)
     # An appending flag adds to its default, but a corpus on the command line is to replace those of a file.
     parsed = tyro.cli(
         TrainConfig,
@@ -295,7 +299,18 @@ def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
         description=f"{TrainConfig.__doc__}\n\n{preset_help()}",
     )
     lists = {name: getattr(parsed, name) or getattr(base, name) for name in ("corpus", "plugin", "block_plugin")}
-    return dataclasses.replace(parsed, preset=preset, **lists)
+    return dataclasses.replace(parsed, preset=base.preset, **lists)
+
+
+def _base(given: Mapping[str, Any], default_preset: str) -> TrainConfig:
+    """What the values given stand on: a preset's, changed by those of a file or of the run that is resumed."""
+    saved: dict[str, Any] = {}
+    own_config = Path(given.get("run_dir", "")) / "config.json"
+    if given.get("config"):
+        saved = load_config(given["config"])
+    elif given.get("resume") and given.get("run_dir") and own_config.exists():
+        saved = load_config(own_config)
+    return base_config(given.get("preset") or saved.get("preset") or default_preset, saved)
 
 
 def check_resumed(config: TrainConfig, saved: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.distributed as dist
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from charrnn.evaluation import Loss, loss_sum, num_rows_for
 from charrnn.model import CharLSTM, State
 from charrnn.model_card import model_card
 from charrnn.optim import learning_rate_at, set_learning_rate
-from charrnn.processes import StopRequest, on_main
+from charrnn.processes import StopRequest, on_main, sum_over_processes
 from charrnn.randomness import derived_seed, generator_at
 from charrnn.rows import RowBatches, row_share
 from charrnn.run import METRICS, SAMPLES, RunFolder
@@ -236,7 +235,7 @@ def measure(job: Job) -> Loss | None:
     total = loss_sum(job.model, tokens, share, num_rows)
     if job.accelerator.num_processes > 1:
         total = total.to(job.device)
-        dist.all_reduce(total)
+        sum_over_processes(total)
     return Loss(float(total) / (len(tokens) - 1), len(tokens) - 1)
 
 
@@ -326,12 +325,10 @@ def versions() -> dict[str, str]:
 def _state_of_all_rows(job: Job, state: State) -> State:
     """The state of the rows of all processes, from each process's own: (h_LBH, c_LBH) with B = all rows."""
     own = torch.stack([part.float() for part in state])
-    if job.accelerator.num_processes == 1:
-        return own[0], own[1]
     whole = own.new_zeros((2, own.shape[1], job.config.batch_size, own.shape[3]))
     whole[:, :, job.share.start : job.share.stop] = own
     # Each row is a sum of one state and zeros: exact.
-    dist.all_reduce(whole)
+    sum_over_processes(whole)
     return whole[0], whole[1]
 
 

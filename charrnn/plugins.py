@@ -79,6 +79,8 @@ class Corpora:
                 raise CorpusError(
                     f"it registers {scheme!r}: a scheme is a small letter and then small letters, digits, - or _"
                 )
+            if not callable(loader):
+                raise CorpusError(f"its loader of {scheme} is not a function but {type(loader).__name__}")
             if plugin.source == "--plugin":
                 cache_key = None  # a module that is being written changes, and its version does not
             offers.append(Corpus(scheme, loader, cache_key, search, plugin.name, plugin.version))

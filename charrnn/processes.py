@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from types import FrameType
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
+from torch import Tensor
 
 from charrnn.errors import ConfigError, UserError
 
@@ -68,6 +71,9 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
     threads = num_threads or share_of_cores()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     if launched_processes() == 1 and "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ:
         raise ConfigError(
             "accelerate launch was asked for several processes, but on CPUs it starts one: add "
@@ -88,9 +94,6 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
         )
     if accelerator.mixed_precision == "bf16" and accelerator.device.type == "cpu":
         _require_bf16()
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
     return accelerator
 
 
@@ -144,6 +147,23 @@ def _outcome(value: T | None, failure: UserError | None) -> T:
     return cast(T, value)
 
 
+class LostProcessError(UserError):
+    """Another process of the job has died or cannot be reached."""
+
+
+def sum_over_processes(tensor: Tensor) -> None:
+    """Adds up a tensor over all processes, in place; raises `LostProcessError` where one of them is gone."""
+    if not dist.is_initialized():
+        return
+    try:
+        dist.all_reduce(tensor)
+    except RuntimeError as error:
+        raise LostProcessError(
+            f"another process of the job has died or cannot be reached: start the job again with --resume "
+            f"(torch says: {' '.join(str(error).split()).split('. ')[0]})"
+        ) from error
+
+
 class StoppedError(UserError):
     """A signal that ended the job before there was anything to save."""
 
@@ -154,16 +174,23 @@ class StopRequest:
     """Whether this process was told to stop: by SIGTERM, SIGINT or SIGUSR1, or by the death of its launcher.
 
     While ``armed``, a signal is only noted, so that the training loop can agree on it with the other processes;
-    before that there is nothing to save, and it ends the process. A second SIGINT always does.
+    before that there is nothing to save, and it ends the process. A second SIGINT always does. `close` gives the signals
+    back to those who had them before; a thread other than the main one cannot take them, and leaves them alone.
     """
 
     def __init__(self) -> None:
         self.armed = False
         self.reason = ""
         self._parent = os.getppid() if is_launched() else None
-        for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), self._note)
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
+            self._before = {number: signal.signal(number, self._note) for number in numbers}
+
+    def close(self) -> None:
+        """Puts back the handlers that there were."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name

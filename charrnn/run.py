@@ -21,11 +21,16 @@ METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
 def write_json(path: Path, value: object) -> None:
     """Writes a JSON file that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def new_run_folder(parent: Path, corpora: Iterable[str]) -> Path:

@@ -114,11 +114,45 @@ def generate(
     Raises `VocabularyError` for a prompt with characters that the model never saw and cannot map to <unk>, and
     `ConfigError` for impossible settings: both at once, before the first character is asked for.
     """
+    draws = _draws(model, vocab, prompt, length, temperature, top_k, top_p, seed)
+    return (vocab.decode([token]) for token, _ in draws)
+
+
+def generate_scored(
+    model: CharLSTM,
+    vocab: Vocabulary,
+    prompt: str = "",
+    *,
+    length: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+) -> Iterator[tuple[str, float]]:
+    """The characters of `generate`, each with the probability that the model gave it.
+
+    It is the model's own, before temperature, top-k and top-p, and so says the same at all settings.
+    """
+    draws = _draws(model, vocab, prompt, length, temperature, top_k, top_p, seed)
+    return ((vocab.decode([token]), float(probabilities(logits, 1.0)[token])) for token, logits in draws)
+
+
+def _draws(
+    model: CharLSTM,
+    vocab: Vocabulary,
+    prompt: str,
+    length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+) -> Iterator[tuple[int, Array]]:
+    """Each token drawn, with the logits it was drawn by."""
     check_sampling(temperature, top_k, top_p)
     tokens = vocab.encode(prompt or default_prompt(vocab))
     stepper = Stepper(model)
 
-    def characters() -> Iterator[str]:
+    def draws() -> Iterator[tuple[int, Array]]:
         rng = np.random.default_rng(seed)
         for token in tokens:
             logits = stepper.step(int(token))
@@ -127,7 +161,7 @@ def generate(
                 logits[0] = -np.inf
             cumulative = np.cumsum(probabilities(logits, temperature, top_k, top_p))
             drawn = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-            yield vocab.decode([drawn])
+            yield drawn, logits
             logits = stepper.step(drawn)
 
-    return characters()
+    return draws()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from charrnn.model import CharLSTM, State
+from charrnn.processes import sum_over_processes
 
 
 class FlatGradients:
@@ -98,8 +98,7 @@ def training_step(
     gradients.loss.copy_(loss.detach())
     gradients.stop.fill_(float(stop))
     gradients.save.fill_(float(save))
-    if accelerator.num_processes > 1:
-        dist.all_reduce(gradients.flat)
+    sum_over_processes(gradients.flat)
     accelerator.unscale_gradients()
     norm = gradients.clip(grad_clip)
     optimizer.step()

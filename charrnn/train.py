@@ -18,14 +18,14 @@ from charrnn import checkpoint, processes
 from charrnn.config import TrainConfig, check_resumed, load_config, parse
 from charrnn.corpus import CorpusSpec
 from charrnn.errors import ConfigError, UserError, report
-from charrnn.loop import Job, Position, fresh_position, restored_position, train_to_end
+from charrnn.loop import Job, Position, fresh_position, restored_position, train_to_end, versions
 from charrnn.model import CharLSTM
 from charrnn.optim import make_optimizer
 from charrnn.plugins import Corpora
-from charrnn.processes import StopRequest, on_each, on_main
+from charrnn.processes import LostProcessError, StopRequest, on_each, on_main
 from charrnn.randomness import derived_seed
 from charrnn.rows import RowBatches, row_share
-from charrnn.run import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_json
+from charrnn.run import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_json, write_text
 from charrnn.step import FlatGradients
 from charrnn.store import TokenStore, build_store, fingerprint, open_or_build
 from charrnn.tracking import TRACKERS, Terminal
@@ -47,15 +47,17 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         stop = StopRequest()
         config = parse(sys.argv[1:] if args is None else args, "gpu" if torch.cuda.is_available() else "laptop")
-        return train(config, stop)
+        _, outcome = train(config, stop)
     except UserError as error:
-        return report(error) if is_main else error.exit_code
+        return report(error) if is_main or isinstance(error, LostProcessError) else error.exit_code
     except KeyboardInterrupt:
         return 130
+    # torchrun takes any code but 0 for a crash, and would start the run again that it was told to stop.
+    return PREEMPTED if outcome == "preempted" and not processes.is_elastic() else 0
 
 
-def train(config: TrainConfig, stop: StopRequest) -> int:
-    """One run, or the rest of one; returns its exit code."""
+def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
+    """One run, or the rest of one; returns its folder, and ``finished``, or ``preempted`` if it was told to stop."""
     accelerator = processes.start_accelerator(num_threads=config.num_threads, deterministic=config.deterministic)
     config = replace(config, corpus=config.corpus or (DEFAULT_CORPUS,))
     resume = config.resume or processes.restarts() > 0
@@ -83,8 +85,7 @@ def train(config: TrainConfig, stop: StopRequest) -> int:
     finally:
         conclude(job, at, outcome, reason)
     accelerator.end_training()
-    # torchrun takes any code but 0 for a crash, and would start the run again that it was told to stop.
-    return PREEMPTED if outcome == "preempted" and not processes.is_elastic() else 0
+    return run.path, outcome
 
 
 def choose_run_dir(config: TrainConfig) -> Path:
@@ -212,9 +213,14 @@ def begin(job: Job, newest: Path | None) -> None:
     run.cut_back(checkpoint.read_training(newest)["files"] if newest else {})
     checkpoint.remove_unfinished(run.checkpoints)
     job.tracker.resume(read_lines(run.path / SAMPLES), told_until)
-    job.tracker.start(config.project, config.run_name or run.path.name, asdict(config))
+    about = {
+        f"corpus {report.spec}": f"{report.documents} documents, {report.characters} characters, "
+        f"{report.unknown_share:.4%} <unk>"
+        for report in job.text.corpora
+    }
+    job.tracker.start(config.project, config.run_name or run.path.name, {**asdict(config), **versions(), **about})
     write_json(run.path / "config.json", asdict(config))
-    job.text.vocab.save(run.path / "vocab.json")
+    write_text(run.path / "vocab.json", job.text.vocab.to_json())
     run.write_status("running", pid=os.getpid(), launcher=os.getppid())
     announce(job, newest)
 

@@ -51,7 +51,7 @@ def single_stream(model: CharLSTM, tokens: Tokens) -> float:
 def train(
     tokens: Tokens, *, steps: int, num_rows: int = 8, seq_length: int = 16, state_drop: float = 0.0
 ) -> tuple[CharLSTM, float]:
-    """A small model trained as the trainer does; returns it and the mean loss, with carried state, of the last epoch."""
+    """A small model trained as the trainer does, and its mean loss, with carried state, of the last epoch."""
     torch.manual_seed(0)
     model = CharLSTM(9, 32, embedding_size=8)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -147,7 +147,14 @@ def test_bits_are_nats_by_the_logarithm_of_2() -> None:
     assert Loss(nats=2 * math.log(2), num_characters=1).bpc == pytest.approx(2.0)
 
 
-def test_with_state_drop_a_fresh_state_reads_as_well_as_a_carried_one() -> None:
+def fresh_gap(state_drop: float) -> float:
+    """How much more a model loses on the ten characters after a fresh state, anywhere, than with carried state."""
     tokens = repetitive_tokens(2000)
-    model, carried = train(tokens, steps=600, num_rows=16, state_drop=0.05)
-    assert single_stream(model, tokens[:200]) == pytest.approx(carried, abs=0.05)
+    model, carried = train(tokens, steps=600, num_rows=16, state_drop=state_drop)
+    fresh = [single_stream(model, tokens[start : start + 11]) for start in range(0, 1950, 13)]
+    return float(np.mean(fresh)) - carried
+
+
+def test_state_drop_makes_the_fresh_state_no_stranger() -> None:
+    # Seen: 0.7 nats without state drop, 0.1 with it; some of that is not knowing where in a word one is.
+    assert fresh_gap(state_drop=0.05) < min(0.25, fresh_gap(state_drop=0.0) / 2)

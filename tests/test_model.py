@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from charrnn.model import CharLSTM
 
 SHAPES = [
-    pytest.param(dict(hidden_size=12, num_layers=1, embedding_size=5), id="one layer"),
-    pytest.param(dict(hidden_size=12, num_layers=3, embedding_size=5), id="three layers"),
-    pytest.param(dict(hidden_size=12, num_layers=2, embedding_size=12, tie_weights=True), id="tied"),
-    pytest.param(dict(hidden_size=12, num_layers=2, embedding_size=0), id="one-hot"),
+    pytest.param({"hidden_size": 12, "num_layers": 1, "embedding_size": 5}, id="one layer"),
+    pytest.param({"hidden_size": 12, "num_layers": 3, "embedding_size": 5}, id="three layers"),
+    pytest.param({"hidden_size": 12, "num_layers": 2, "embedding_size": 12, "tie_weights": True}, id="tied"),
+    pytest.param({"hidden_size": 12, "num_layers": 2, "embedding_size": 0}, id="one-hot"),
 ]
 VOCAB = 7
 

@@ -195,9 +195,7 @@ def test_errors_come_before_the_first_character_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(1.0, 0, 1.0), (0.5, 0, 1.0), (1.5, 5, 0.9)])
-def test_characters_are_drawn_as_often_as_their_probabilities_say(
-    temperature: float, top_k: int, top_p: float
-) -> None:
+def test_characters_are_drawn_as_often_as_their_probabilities_say(temperature: float, top_k: int, top_p: float) -> None:
     model = make_model()
     with torch.no_grad():
         for lstm in model.lstms:

@@ -48,12 +48,11 @@ def make_state() -> State:
 def step(accelerator: Accelerator, model: CharLSTM, gradients: FlatGradients, rows: range, **changes: Any) -> Any:
     """A step over some of the rows that moves no weight: what it leaves is in the gradients."""
     (x_TB, y_TB), (h_LBH, c_LBH), own = make_batch(), make_state(), slice(rows.start, rows.stop)
-    settings = dict(num_rows=ROWS, seams=[], masks=None, last_only=False, grad_clip=0.0, stop=False, save=False)
+    settings: dict[str, Any] = {"num_rows": ROWS, "seams": [], "masks": None, "last_only": False}
+    settings |= {"grad_clip": 0.0, "stop": False, "save": False, **changes}
     standing = torch.optim.SGD(model.parameters(), lr=0.0)
     state = (h_LBH[:, own], c_LBH[:, own])
-    return training_step(
-        accelerator, model, standing, gradients, x_TB[:, own], y_TB[:, own], state, **(settings | changes)
-    )
+    return training_step(accelerator, model, standing, gradients, x_TB[:, own], y_TB[:, own], state, **settings)
 
 
 def plain_gradient(model: CharLSTM, *, last_only: bool = False) -> tuple[Tensor, Tensor]:

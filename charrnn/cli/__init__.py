@@ -13,6 +13,7 @@ from charrnn.errors import UserError, report
 COMMANDS = {
     "train": "train a model (as `accelerate launch -m charrnn.train` does, in one process)",
     "sample": "write text with a trained model",
+    "play": "serve a page to write with trained models, and an HTTP endpoint",
     "eval": "measure a trained model's loss on any text",
     "corpora": "list the corpora there are, show or search what they hold",
     "export": "write a run's model as a folder for CharLSTM.from_pretrained",

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from charrnn.checkpoint import find_model, load_model
-from charrnn.sampling import generate
+from charrnn.sampling import generate, generate_scored
+
+LOG = logging.getLogger(__name__)
+
+# From the 256 colours every terminal has, those that read on white and on black (contrast 3.9 or more on both).
+COLORS = ((0.5, ""), (0.2, "\033[38;5;64m"), (0.05, "\033[38;5;130m"), (0.0, "\033[4;38;5;196m"))
+"""The style of a character of at least so much probability; the least likely are underlined, not only coloured."""
+PLAIN = "\033[0m"
 
 
 @dataclass(frozen=True)
@@ -37,22 +46,26 @@ class SampleOptions:
     """The same seed writes the same text."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint of the run to use."""
+    color: bool = False
+    """Color each character by the probability the model gave it: plain from 1/2 on, green from 1/5, orange from 1/20,
+    red and underlined below. On a terminal only, and not where NO_COLOR is set; FORCE_COLOR=1 colors a pipe too."""
 
 
 def main(args: Sequence[str]) -> int:
     """Writes the prompt and the text to standard output."""
     options = tyro.cli(SampleOptions, args=list(args), prog="charrnn sample")
     model, vocab = load_model(find_model(options.run, options.checkpoint))
-    text = generate(
-        model,
-        vocab,
-        options.prompt,
-        length=options.length,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        seed=options.seed,
-    )
+    settings: dict[str, Any] = {
+        "length": options.length,
+        "temperature": options.temperature,
+        "top_k": options.top_k,
+        "top_p": options.top_p,
+        "seed": options.seed,
+    }
+    if options.color and colors_wanted():
+        text = colored(generate_scored(model, vocab, options.prompt, **settings))
+    else:
+        text = generate(model, vocab, options.prompt, **settings)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may not show every character
     sys.stdout.write(options.prompt)
     for character in text:
@@ -60,3 +73,21 @@ def main(args: Sequence[str]) -> int:
         sys.stdout.flush()
     sys.stdout.write("\n")
     return 0
+
+
+def colors_wanted() -> bool:
+    """Whether standard output takes colors, by the conventions of no-color.org and force-color.org; says why not."""
+    if os.environ.get("NO_COLOR"):
+        LOG.warning("--color: the text stays plain, since NO_COLOR is set")
+        return False
+    if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
+        return True
+    LOG.warning("--color: the text stays plain, since it goes to no terminal; FORCE_COLOR=1 colors it all the same")
+    return False
+
+
+def colored(text: Iterable[tuple[str, float]]) -> Iterator[str]:
+    """Each character in the style of its probability, and plain again after it, wherever the text is cut off."""
+    for character, probability in text:
+        style = next(style for least, style in COLORS if probability >= least)
+        yield f"{style}{character}{PLAIN}" if style else character

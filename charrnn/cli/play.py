@@ -1,0 +1,81 @@
+"""`charrnn play RUN`: a page to write with trained models, and an HTTP endpoint that streams completions."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from charrnn.checkpoint import find_model, load_model
+from charrnn.errors import ConfigError
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """Serve a page to write with trained models, and http://127.0.0.1:7860/complete for programs, until Ctrl-C.
+
+    Example: charrnn play runs/my-run runs/another
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """The folders of runs, or of models."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Which checkpoint of each run to use."""
+    host: str = "127.0.0.1"
+    """The address to listen on; the default can be reached from this machine alone, 0.0.0.0 from any."""
+    port: int = 7860
+    """The port to listen on; 0 for a free one."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Serves until it is interrupted."""
+    options = tyro.cli(PlayOptions, args=list(args), prog="charrnn play")
+    if not options.runs:
+        raise ConfigError("no run is given: charrnn play RUN")
+    models = {str(run): load_model(find_model(run, options.checkpoint)) for run in options.runs}
+    if find_spec("gradio") is None:
+        raise ConfigError("the page needs Gradio: pip install 'charrnn[play]'")
+    with listen(options.host, options.port) as listener:
+        # Gradio takes seconds to import: everything that can be wrong has been said before.
+        import uvicorn
+        from threadpoolctl import threadpool_limits
+
+        from charrnn.play import make_app
+
+        address, port = listener.getsockname()[:2]
+        local = ip_address(address).is_loopback
+        if not local:
+            LOG.warning(
+                "listening on %s: whoever can reach port %d of this machine can use these models and its processor, "
+                "without a password or encryption; a model may repeat what it was trained on",
+                options.host,
+                port,
+            )
+        app = make_app(models, ["localhost", "127.0.0.1", "::1", options.host] if local else ["*"])
+        print(f"http://{f'[{address}]' if ':' in address else address}:{port}/  (Ctrl-C ends it)", flush=True)
+        # Pages keep a connection open for as long as they are: an end must not wait for them.
+        config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+        # One character is too little work for several threads: they would wait for each other, and slow every client.
+        with threadpool_limits(1, user_api="blas"):
+            uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises `ConfigError` if the address or the port cannot be had."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {reason}; choose another --port, or 0 for a free one"
+        ) from error

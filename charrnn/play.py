@@ -1,0 +1,164 @@
+"""The page and the HTTP endpoint of `charrnn play`: text from trained models, shown as it is made."""
+
+from __future__ import annotations
+
+import html
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Annotated, Any, NoReturn, TypeAlias
+
+import gradio as gr
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from charrnn.errors import ConfigError, UserError
+from charrnn.model import CharLSTM
+from charrnn.sampling import generate
+from charrnn.vocab import Vocabulary
+
+Models: TypeAlias = Mapping[str, tuple[CharLSTM, Vocabulary]]
+"""Models and their vocabularies by the names of their runs."""
+
+MAX_LENGTH = 10_000
+"""Characters that one request may ask for."""
+MAX_PROMPT = 4_000
+"""Characters that a prompt may have; a text that goes on is given to the model again from so far back."""
+INTERVAL = 0.05
+"""Seconds of characters that are sent at once."""
+
+
+class Completion(BaseModel):
+    """What a client asks for: the fields are the query parameters of the endpoint."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field(default="", max_length=MAX_PROMPT)
+    length: int = Field(default=1000, ge=1, le=MAX_LENGTH)
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int | None = Field(default=None, ge=0)
+    run: str = ""
+
+
+def complete(models: Models, wanted: Completion) -> Iterator[str]:
+    """Yields what comes after a prompt in pieces, each of the characters of `INTERVAL`.
+
+    Raises `UserError`, before the first piece is asked for, if there is no such run or its model cannot do it.
+    """
+    run = wanted.run or next(iter(models))
+    if run not in models:
+        raise ConfigError(f"there is no run {run!r} here: choose {', '.join(models)}")
+    settings = wanted.model_dump(exclude={"run", "seed"})
+    seed = secrets.randbits(32) if wanted.seed is None else wanted.seed
+    return _pieces(generate(*models[run], **settings, seed=seed))
+
+
+def _pieces(characters: Iterator[str]) -> Iterator[str]:
+    piece, end = "", time.monotonic() + INTERVAL
+    for character in characters:
+        piece += character
+        if time.monotonic() >= end:
+            yield piece
+            piece, end = "", time.monotonic() + INTERVAL
+    yield piece
+
+
+def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
+    """The server: `/complete` streams plain text, `/` is the page; requests to another of its names are refused."""
+    # No documentation pages: FastAPI's own load scripts from another server.
+    app = FastAPI(openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+
+    @app.exception_handler(RequestValidationError)
+    @app.exception_handler(UserError)
+    def bad_request(_: Request, error: RequestValidationError | UserError) -> PlainTextResponse:
+        return PlainTextResponse(f"error: {_reason(error)}\n", status_code=400)
+
+    @app.get("/complete")
+    def stream(wanted: Annotated[Completion, Query()]) -> StreamingResponse:
+        pieces = complete(models, wanted)
+        return StreamingResponse(pieces, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return gr.mount_gradio_app(
+        app, make_page(models), path="/", theme=theme, css=CSS, footer_links=[], run_history=False, max_file_size=0
+    )
+
+
+def _reason(error: UserError | RequestValidationError | ValidationError) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{first['loc'][-1]}: {first['msg']}"
+
+
+CSS = ".text textarea { font-family: var(--font-mono) }"
+
+
+def make_page(models: Models) -> gr.Blocks:
+    """The page: how a text begins, and one or two columns that go on from it, each with its own run and settings."""
+    several = len(models) > 1
+    with gr.Blocks(title="charrnn", analytics_enabled=False) as page:
+        prompt = gr.Textbox(
+            label="Beginning", placeholder="Type how the text begins", lines=2, max_length=MAX_PROMPT, autofocus=True
+        )
+        with gr.Row():
+            length = gr.Slider(100, MAX_LENGTH, 1000, step=100, label="Characters to write")
+            seed = gr.Number(None, label="Seed", placeholder="empty: another each time", precision=0, minimum=0)
+            compare = gr.Checkbox(several, label="Compare two side by side", container=False)
+        with gr.Row():
+            write = gr.Button("Write", variant="primary")
+            go_on = gr.Button("Continue")
+            stop = gr.Button("Stop")
+        with gr.Row():
+            with gr.Column():
+                first = _column(models, run=0, temperature=0.8)
+            with gr.Column(visible=several) as second_column:
+                second = _column(models, run=1 if several else 0, temperature=0.8 if several else 0.4)
+
+        def stream(
+            event: gr.EventData, prompt: str, length: int, seed: int | None, compare: bool, *columns: Any
+        ) -> Iterator[tuple[str, str]]:
+            halves = columns[: len(first)], columns[len(first) :]
+            texts = [text if event.target == go_on else prompt for text, *_ in halves]
+            shared = {"length": length, "seed": secrets.randbits(32) if seed is None else seed}
+            try:
+                streams = [_continuation(models, text, shared, half) for text, (_, *half) in zip(texts, halves)]
+            except (UserError, ValidationError) as error:
+                # Gradio shows a message as HTML.
+                raise gr.Error(html.escape(_reason(error)), print_exception=False) from error
+            for pieces in zip_longest(*streams[: 1 + compare], fillvalue=""):
+                texts = [text + piece for text, piece in zip_longest(texts, pieces, fillvalue="")]
+                yield texts[0], texts[1]
+
+        compare.input(lambda on: gr.Column(visible=on), compare, second_column, queue=False, api_visibility="private")
+        streaming = gr.on(
+            [write.click, go_on.click, prompt.submit],
+            stream,
+            [prompt, length, seed, compare, *first, *second],
+            [first[0], second[0]],
+            concurrency_limit=None,
+            api_visibility="private",
+        )
+        stop.click(None, cancels=streaming)
+    return page
+
+
+def _column(models: Models, run: int, temperature: float) -> list[gr.components.Component]:
+    """Adds a text and the settings that it is written with: the run, temperature, top-k and top-p."""
+    names = list(models)
+    with gr.Row():
+        settings = [
+            gr.Dropdown(names, value=names[run], label="Run", visible=len(names) > 1, min_width=320),
+            gr.Slider(0, 2, temperature, step=0.05, label="Temperature", min_width=140),
+            gr.Slider(0, 100, 0, step=1, label="Top-k (0: all)", min_width=140),
+            gr.Slider(0.05, 1, 1, step=0.05, label="Top-p (1: all)", min_width=140),
+        ]
+    text = gr.Textbox(label="Text", lines=20, max_lines=20, buttons=["copy"], elem_classes="text")
+    return [text, *settings]

@@ -1,0 +1,114 @@
+"""How much of some written text is copied: its longest passages that stand in the training text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.vocab import Ids
+
+SHORTEST = 16
+"""Characters of a passage that counts as copied (a power of two); what is shorter is words and turns of phrase."""
+
+BLOCK = 1 << 20
+"""Characters of the training text that are looked at together: memory is some 30 bytes for each."""
+
+Ints = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+
+_BASE = 0x9E3779B97F4A7C15
+_SIEVE_BITS = 20
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A passage of a written text that stands in the training text too."""
+
+    start: int
+    length: int
+    source: int
+    """Where it stands in the training text for the first time."""
+
+
+def copied_passages(texts: Sequence[Ids], training: Ids) -> list[list[Passage]]:
+    """For each text its passages that stand in the training text and can be made no longer; the longest first.
+
+    The training text is read once, all of it, in blocks. A passage is found by the hash of its first `SHORTEST`
+    characters (Rabin & Karp 1987), and then compared.
+    """
+    # Between two texts stands what is in no training text, so that no passage crosses it.
+    written = np.concatenate([np.append(text.astype(np.int64), -1) for text in texts])
+    longest: dict[int, Passage] = {}
+    for starts, sources in _same_hash(written, training):
+        kept = (starts == 0) | (sources == 0) | (written[starts - 1] != training[sources - 1])
+        starts, sources = starts[kept], sources[kept]
+        lengths = _common_lengths(written, starts, training, sources)
+        for start, length, source in zip(starts.tolist(), lengths.tolist(), sources.tolist(), strict=True):
+            if length >= SHORTEST and (start not in longest or length > longest[start].length):
+                longest[start] = Passage(start, length, source)
+    passages, first = [], 0
+    for text in texts:
+        own = [longest[start] for start in range(first, first + len(text)) if start in longest]
+        own = [Passage(passage.start - first, passage.length, passage.source) for passage in own]
+        passages.append(sorted(own, key=lambda passage: -passage.length))
+        first += len(text) + 1
+    return passages
+
+
+def copied_lengths(passages: Sequence[Passage], num_characters: int) -> Ints:
+    """For each character of a text the length of the longest copied passage that it stands in, 0 for none."""
+    lengths = np.zeros(num_characters, dtype=np.int64)
+    for passage in sorted(passages, key=lambda passage: passage.length):
+        lengths[passage.start : passage.start + passage.length] = passage.length
+    return lengths
+
+
+def _same_hash(written: Ints, training: Ids) -> Iterator[tuple[Ints, Ints]]:
+    """Yields pairs of places, in what is written and in the training text, from which on `SHORTEST` hash alike."""
+    hashes = _hashes(written)
+    order = np.argsort(hashes)
+    hashes = hashes[order]
+    # Most places of the training text fall through a table of some bits of the hash; few need a search.
+    sieve = np.zeros(1 << _SIEVE_BITS, dtype=bool)
+    sieve[_bits(hashes)] = True
+    for block in range(0, len(training), BLOCK):
+        there = _hashes(training[block : block + BLOCK + SHORTEST - 1])
+        sources = np.flatnonzero(sieve[_bits(there)])
+        low = np.searchsorted(hashes, there[sources], "left")
+        high = np.searchsorted(hashes, there[sources], "right")
+        # A passage that both texts repeat has as many pairs as the product: not all of them at once.
+        for part in np.array_split(np.arange(len(sources)), 1 + int((high - low).sum()) // BLOCK):
+            times = high[part] - low[part]
+            within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+            yield order[np.repeat(low[part], times) + within], block + np.repeat(sources[part], times)
+
+
+def _hashes(ids: Ids | Ints) -> Hashes:
+    """The hash of each `SHORTEST` ids in a row: a polynomial modulo 2**64, of 2, 4, 8, ... ids from its halves."""
+    hashes, length = ids.astype(np.uint64), 1
+    while length < SHORTEST:
+        hashes = hashes[:-length] * np.uint64(pow(_BASE, length, 1 << 64)) + hashes[length:]
+        length *= 2
+    return hashes
+
+
+def _bits(hashes: Hashes) -> Hashes:
+    return hashes >> np.uint64(64 - _SIEVE_BITS)
+
+
+def _common_lengths(written: Ints, starts: Ints, training: Ids, sources: Ints) -> Ints:
+    """How many characters are the same from each pair of places on."""
+    lengths = np.zeros(len(starts), dtype=np.int64)
+    going_on = np.arange(len(starts))
+    for length in count(1):
+        going_on = going_on[sources[going_on] + length <= len(training)]
+        same = written[starts[going_on] + length - 1] == training[sources[going_on] + length - 1]
+        going_on = going_on[same]
+        if not going_on.size:
+            return lengths
+        lengths[going_on] = length
+    raise AssertionError("unreachable")

@@ -1,0 +1,253 @@
+"""The `charrnn` command: sampling, measuring, exporting and looking at corpora, on one small run."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import math
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import charrnn
+from charrnn.cli import COMMANDS, main
+from tests.conftest import DIRECT, SMALL, make_text, program, rows_of, run
+
+VAL_FRACTION = "0.2"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file whose last fifth reads backwards: the more a model learns, the less it expects that."""
+    path = tmp_path_factory.mktemp("cli") / "there-and-back.txt"
+    there = make_text(20_000)
+    path.write_text(there + there[:5_000][::-1], encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_dir(text: Path) -> Path:
+    """A run with two checkpoints: its best one, and its last one, which is worse."""
+    folder = text.parent / "run"
+    flags = ("--max-steps", "100", "--eval-every", "20", "--learning-rate", "0.02", "--sample-length", "0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(text.parent / "cache"))
+        run(
+            [*DIRECT, *SMALL, *flags, "--tracker", "none", "--val-fraction", VAL_FRACTION],
+            *("--corpus", f"files:{text}", "--run-dir", folder),
+        )
+    return folder
+
+
+Output = pytest.CaptureFixture[str]
+
+
+def output(capsys: Output, *args: str | Path) -> str:
+    """What a command writes that succeeds."""
+    assert main(list(map(str, args))) == 0
+    return capsys.readouterr().out
+
+
+def error(capsys: Output, *args: str | Path) -> str:
+    """The one line that a command fails with."""
+    assert main(list(map(str, args))) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize("args", [[], ["-h"], ["--help"]])
+def test_help_names_every_command(args: list[str], capsys: Output) -> None:
+    shown = output(capsys, *args)
+    assert all(f"\n  {name} " in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_its_name(command: str, capsys: Output) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert ("charrnn.train" if command == "train" else f"charrnn {command}") in shown
+
+
+def test_the_version(capsys: Output) -> None:
+    assert output(capsys, "--version") == f"{charrnn.__version__}\n"
+
+
+def test_an_unknown_command_names_those_there_are(capsys: Output) -> None:
+    assert main(["smaple"]) == 2
+    assert capsys.readouterr().err == (
+        "error: there is no command 'smaple': choose train, sample, eval, corpora, export\n"
+    )
+
+
+def test_the_same_seed_writes_the_same_sample(run_dir: Path, capsys: Output) -> None:
+    sample = functools.partial(output, capsys, "sample", run_dir, "--length", "200", "--prompt", "Ba")
+    one = sample("--seed", "1")
+    assert len(one) == len("Ba") + 200 + len("\n")
+    assert one.startswith("Ba")
+    assert one == sample("--seed", "1")
+    assert one != sample("--seed", "2")
+
+
+def test_temperature_0_needs_no_seed(run_dir: Path, capsys: Output) -> None:
+    sample = functools.partial(output, capsys, "sample", run_dir, "--length", "200")
+    certain = sample("--temperature", "0", "--seed", "1")
+    assert certain == sample("--temperature", "0", "--seed", "2")
+    assert certain == sample("--top-k", "1", "--seed", "3")
+    assert certain != sample("--temperature", "1")
+
+
+def test_a_prompt_with_characters_that_the_model_never_saw(run_dir: Path, capsys: Output) -> None:
+    message = error(capsys, "sample", run_dir, "--prompt", "Ba ☃")
+    assert "☃" in message
+
+
+@pytest.mark.parametrize("command", [["sample"], ["eval", "--corpus", "files:x"], ["export", "new"]])
+def test_a_folder_that_is_no_run(command: list[str], capsys: Output) -> None:
+    name, *rest = command
+    assert "elsewhere holds no checkpoint" in error(capsys, name, "elsewhere", *rest)
+    assert os.listdir() == []
+
+
+def test_sample_and_show_write_as_they_go_and_end_quietly_when_nobody_reads_on(run_dir: Path) -> None:
+    Path("large.txt").write_text(make_text(1_000_000), encoding="utf-8")
+    for args in (["sample", str(run_dir), "--length", "100000000"], ["corpora", "show", "files:large.txt"]):
+        with subprocess.Popen(
+            [program("charrnn"), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert len(process.stdout.read(100)) == 100
+            process.stdout.close()
+            assert process.stderr.read() == ""
+            assert process.wait() == 0
+
+
+def test_a_listing_that_nobody_reads_ends_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [program("charrnn"), "corpora"], stdout=writer, stderr=subprocess.PIPE, check=False, encoding="utf-8"
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_eval_finds_the_losses_that_training_measured(run_dir: Path, text: Path, capsys: Output) -> None:
+    losses = [row["val_loss"] for row in rows_of(run_dir / "metrics.jsonl") if row["val_loss"] is not None]
+    expected = {"best": min(losses), "last": losses[-1]}
+    assert expected["best"] < expected["last"] - 0.01
+    for which, loss in expected.items():
+        flags = ("--split", "val", "--val-fraction", VAL_FRACTION, "--checkpoint", which)
+        result = json.loads(output(capsys, "eval", run_dir, "--corpus", f"files:{text}", *flags))
+        assert result["loss"] == pytest.approx(loss, rel=1e-6)
+        assert result["bpc"] == pytest.approx(loss / math.log(2), rel=1e-6)
+        assert result["characters"] == 5_000 - 1
+        assert json.loads(Path(result["checkpoint"], "training.json").read_text())["val_loss"] == loss
+
+
+def test_eval_measures_several_texts_whole_as_one(run_dir: Path, text: Path, capsys: Output) -> None:
+    result = json.loads(output(capsys, "eval", run_dir, "--corpus", f"files:{text}", "--corpus", f"files:{text}"))
+    assert [report["characters"] for report in result["corpora"]] == [25_001, 25_000]
+    assert result["characters"] == 50_001 - 1
+
+
+def test_eval_refuses_what_it_cannot_measure(run_dir: Path, capsys: Output) -> None:
+    Path("snow.txt").write_text("Ba ☃ ba\n", encoding="utf-8")
+    assert "☃" in error(capsys, "eval", run_dir, "--corpus", "files:snow.txt")
+    Path("short.txt").write_text("a", encoding="utf-8")
+    assert "too short" in error(capsys, "eval", run_dir, "--corpus", "files:short.txt")
+
+
+def test_an_exported_model_is_the_run_s_own(run_dir: Path, capsys: Output) -> None:
+    assert "CharLSTM.from_pretrained('new/model')" in output(capsys, "export", run_dir, "new/model")
+    model = charrnn.CharLSTM.from_pretrained("new/model")
+    vocab = charrnn.Vocabulary.load(Path("new/model/vocab.json"))
+    text = "".join(charrnn.generate(model, vocab, "Ba", length=100, temperature=0.8, seed=3))
+    capsys.readouterr()  # the hub's library says what it loads
+    for source in (run_dir, "new/model"):
+        assert f"Ba{text}\n" == output(capsys, "sample", source, "--prompt", "Ba", "--length", "100", "--seed", "3")
+    assert not list(Path("new/model").glob("training*"))
+    assert "is there already" in error(capsys, "export", run_dir, "new/model")
+
+
+def test_best_and_last_write_different_text(run_dir: Path, capsys: Output) -> None:
+    best, last = (output(capsys, "sample", run_dir, "--checkpoint", which) for which in ("best", "last"))
+    assert best != last
+    assert best == output(capsys, "sample", run_dir)
+
+
+def test_corpora_lists_the_bundled_ones_with_version_and_help(capsys: Output) -> None:
+    listed = output(capsys, "corpora")
+    for scheme in ("files", "gutenberg", "hf", "python"):
+        assert f"{scheme}:  ({scheme} {charrnn.__version__})\n    {scheme}:" in listed
+    assert listed == output(capsys, "corpora", "list")
+    assert "not loaded" not in listed
+
+
+def test_corpora_show_joins_documents_as_training_does(capsys: Output) -> None:
+    Path("texts").mkdir()
+    for name, content in {"a": "one", "b": "two\n", "c": "", "d": "three"}.items():
+        Path(f"texts/{name}.txt").write_text(content, encoding="utf-8")
+    assert output(capsys, "corpora", "show", "files:texts") == "one\ntwo\nthree"
+
+
+def test_corpora_says_what_is_not_there(capsys: Output) -> None:
+    assert "use list, show SPEC or search WORDS" in error(capsys, "corpora", "find", "x")
+    assert "no corpus 'fiels': known are files, gutenberg, hf, python\n" in error(capsys, "corpora", "show", "fiels:x")
+    assert "--limit 0: it must be 1 or more" in error(capsys, "corpora", "search", "x", "--limit", "0")
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A mirror of Project Gutenberg that has nothing but a small catalogue."""
+    catalogue = tmp_path / "mirror" / "cache" / "epub" / "feeds" / "pg_catalog.csv"
+    catalogue.parent.mkdir(parents=True)
+    rows = [
+        "Text#,Type,Issued,Title,Language,Authors,Subjects,LoCC,Bookshelves",
+        '1,Text,2001-01-01,The Red Hen,en,"Miller, Ann, 1850-1900",Poultry -- Fiction,PZ,',
+        '2,Text,2001-01-01,Hens and Their Care,en,"Brown, Bob, 1850-1900",Poultry,SF,',
+        '3,Sound,2001-01-01,The Red Hen,en,"Miller, Ann, 1850-1900",Poultry -- Fiction,PZ,',
+        '4,Text,2001-01-01,Dogs,de,"Brown, Bob, 1850-1900",Dogs,SF,',
+    ]
+    catalogue.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path / "mirror"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        monkeypatch.setenv("CHARRNN_GUTENBERG_MIRROR", f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("mirror")
+def test_corpora_search_finds_specs_to_copy(capsys: Output) -> None:
+    red_hen, care = "gutenberg:1  The Red Hen — Ann Miller [en]", "gutenberg:2  Hens and Their Care — Bob Brown [en]"
+    assert output(capsys, "corpora", "search", "hen").splitlines() == [red_hen, care]
+    assert output(capsys, "corpora", "search", "MILLER poultry").splitlines() == [red_hen]
+    assert main(["corpora", "search", "hen", "--limit", "1"]) == 0
+    assert capsys.readouterr() == (f"{red_hen}\n", "and more: add words, or --limit 10\n")
+    assert "no catalogue has 'unicorn': try fewer or other words" in error(capsys, "corpora", "search", "unicorn")
