@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test test-slow soak check clean
+.PHONY: install train test test-slow test-browser soak check clean
 
 install: .venv/installed
 
@@ -15,10 +15,14 @@ train: install
 	$(BIN)/accelerate launch --quiet -m charrnn.train $(ARGS)
 
 test: install
-	$(BIN)/pytest -m "not slow and not soak" $(ARGS)
+	$(BIN)/pytest -m "not slow and not soak and not browser" $(ARGS)
 
 test-slow: install
 	$(BIN)/pytest -m slow $(ARGS)
+
+test-browser: install
+	command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --quiet --yes chromium; }
+	$(BIN)/pytest -m browser $(ARGS)
 
 soak: install
 	$(BIN)/pytest -m soak $(ARGS)

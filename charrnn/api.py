@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,22 +40,17 @@ class Model:
         Raises `VocabularyError` for a prompt with characters that the model does not know, and `ConfigError` for
         impossible settings.
         """
-        settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        return prompt + "".join(self.stream(prompt, length=length, seed=seed, **settings))
-
-    def stream(
-        self,
-        prompt: str = "",
-        *,
-        length: int = 500,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 0,
-    ) -> Iterator[str]:
-        """The characters of `generate` after the prompt, one by one as they are made."""
-        settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        return generate(self.lstm, self.vocab, prompt, length=length, seed=seed, **settings)
+        text = generate(
+            self.lstm,
+            self.vocab,
+            prompt,
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+        )
+        return prompt + "".join(text)
 
     def loss(self, text: str) -> Loss:
         """How well the model expects a text: the exact loss, as ``.nats`` and as ``.bpc`` per character.
@@ -69,7 +64,7 @@ class Model:
 
 
 def load(run: str | Path, checkpoint: Literal["best", "last"] = "best") -> Model:
-    """The model of a run folder, or of a folder that `charrnn export` wrote; raises `CheckpointError` if none is there."""
+    """The model of a run, or of a folder that `charrnn export` wrote; raises `CheckpointError` if there is none."""
     folder = Path(run)
     return Model(folder, *load_model(find_model(folder, checkpoint)))
 
@@ -77,10 +72,10 @@ def load(run: str | Path, checkpoint: Literal["best", "last"] = "best") -> Model
 def fit(corpus: str | Sequence[str] = (), **settings: Any) -> Model:
     """Trains in this process, as `charrnn train` does, and returns the best model of the run.
 
-    ``corpus`` is one spec or several, such as ``"gutenberg:1597"``; ``settings`` are the flags of `charrnn train` by
-    their names with underscores: ``fit("files:my.txt", hidden_size=256, epochs=3, tracker="none")``. Progress and samples
-    are printed. An interrupt (Ctrl-C, or a notebook's stop button) saves and returns; ``fit(run_dir=..., resume=True)``
-    goes on from there. Raises a `UserError` for what the command would refuse.
+    ``corpus`` is one spec or several, such as ``"gutenberg:1597"``; ``settings`` are the flags of `charrnn train`
+    by their names with underscores: ``fit("files:my.txt", hidden_size=256, epochs=3, tracker="none")``. Progress
+    and samples are printed. An interrupt (Ctrl-C, or a notebook's stop button) saves and returns, and
+    ``fit(run_dir=..., resume=True)`` goes on from there. Raises a `UserError` for what the command would refuse.
     """
     # What only training needs takes seconds to import.
     import torch

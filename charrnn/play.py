@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Annotated, Any, NoReturn, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import gradio as gr
 from fastapi import FastAPI, Query, Request
@@ -30,6 +30,8 @@ MAX_PROMPT = 4_000
 """Characters that a prompt may have; a text that goes on is given to the model again from so far back."""
 INTERVAL = 0.05
 """Seconds of characters that are sent at once."""
+PAGE_PIECE = 25
+"""Characters that the page shows in an `INTERVAL` at most: far more than one can read, few enough to watch."""
 
 
 class Completion(BaseModel):
@@ -46,8 +48,8 @@ class Completion(BaseModel):
     run: str = ""
 
 
-def complete(models: Models, wanted: Completion) -> Iterator[str]:
-    """Yields what comes after a prompt in pieces, each of the characters of `INTERVAL`.
+def complete(models: Models, wanted: Completion, most: int = MAX_LENGTH) -> Iterator[str]:
+    """Yields what comes after a prompt in pieces, each of the characters of one `INTERVAL`, but of ``most`` at most.
 
     Raises `UserError`, before the first piece is asked for, if there is no such run or its model cannot do it.
     """
@@ -56,13 +58,15 @@ def complete(models: Models, wanted: Completion) -> Iterator[str]:
         raise ConfigError(f"there is no run {run!r} here: choose {', '.join(models)}")
     settings = wanted.model_dump(exclude={"run", "seed"})
     seed = secrets.randbits(32) if wanted.seed is None else wanted.seed
-    return _pieces(generate(*models[run], **settings, seed=seed))
+    return _pieces(generate(*models[run], **settings, seed=seed), most)
 
 
-def _pieces(characters: Iterator[str]) -> Iterator[str]:
+def _pieces(characters: Iterator[str], most: int) -> Iterator[str]:
     piece, end = "", time.monotonic() + INTERVAL
     for character in characters:
         piece += character
+        if len(piece) == most:
+            time.sleep(max(0.0, end - time.monotonic()))
         if time.monotonic() >= end:
             yield piece
             piece, end = "", time.monotonic() + INTERVAL
@@ -105,60 +109,60 @@ def make_page(models: Models) -> gr.Blocks:
     """The page: how a text begins, and one or two columns that go on from it, each with its own run and settings."""
     several = len(models) > 1
     with gr.Blocks(title="charrnn", analytics_enabled=False) as page:
-        prompt = gr.Textbox(
-            label="Beginning", placeholder="Type how the text begins", lines=2, max_length=MAX_PROMPT, autofocus=True
-        )
+        prompt = gr.Textbox(label="Beginning", placeholder="Type how the text begins", lines=2, max_length=MAX_PROMPT)
         with gr.Row():
             length = gr.Slider(100, MAX_LENGTH, 1000, step=100, label="Characters to write")
-            seed = gr.Number(None, label="Seed", placeholder="empty: another each time", precision=0, minimum=0)
+            seed = gr.Number(0, label="Seed (0: another each time)", precision=0, minimum=0)
             compare = gr.Checkbox(several, label="Compare two side by side", container=False)
         with gr.Row():
-            write = gr.Button("Write", variant="primary")
-            go_on = gr.Button("Continue")
-            stop = gr.Button("Stop")
+            write = gr.Button("Write", variant="primary", min_width=90)
+            go_on = gr.Button("Continue", min_width=90)
+            stop = gr.Button("Stop", min_width=90)
         with gr.Row():
             with gr.Column():
                 first = _column(models, run=0, temperature=0.8)
             with gr.Column(visible=several) as second_column:
                 second = _column(models, run=1 if several else 0, temperature=0.8 if several else 0.4)
 
-        def stream(
-            event: gr.EventData, prompt: str, length: int, seed: int | None, compare: bool, *columns: Any
-        ) -> Iterator[tuple[str, str]]:
-            halves = columns[: len(first)], columns[len(first) :]
-            texts = [text if event.target == go_on else prompt for text, *_ in halves]
-            shared = {"length": length, "seed": secrets.randbits(32) if seed is None else seed}
+        def stream(values: dict[gr.Component, Any], event: gr.EventData) -> Iterator[dict[gr.Component, str]]:
+            common = {"length": values[length], "seed": values[seed] or secrets.randbits(32)}
+            texts: dict[gr.Component, str] = {}
+            streams: list[Iterator[str]] = []
             try:
-                streams = [_continuation(models, text, shared, half) for text, (_, *half) in zip(texts, halves)]
+                for box, settings in [first, second][: 1 + values[compare]]:
+                    texts[box] = values[box if event.target == go_on else prompt]
+                    chosen = {name: values[component] for name, component in settings.items()}
+                    wanted = Completion(prompt=texts[box][-MAX_PROMPT:], **common, **chosen)
+                    streams.append(complete(models, wanted, PAGE_PIECE))
             except (UserError, ValidationError) as error:
                 # Gradio shows a message as HTML.
                 raise gr.Error(html.escape(_reason(error)), print_exception=False) from error
-            for pieces in zip_longest(*streams[: 1 + compare], fillvalue=""):
-                texts = [text + piece for text, piece in zip_longest(texts, pieces, fillvalue="")]
-                yield texts[0], texts[1]
+            for pieces in zip_longest(*streams, fillvalue=""):
+                texts = {box: text + piece for (box, text), piece in zip(texts.items(), pieces, strict=True)}
+                yield texts
 
         compare.input(lambda on: gr.Column(visible=on), compare, second_column, queue=False, api_visibility="private")
         streaming = gr.on(
             [write.click, go_on.click, prompt.submit],
             stream,
-            [prompt, length, seed, compare, *first, *second],
+            {prompt, length, seed, compare, first[0], *first[1].values(), second[0], *second[1].values()},
             [first[0], second[0]],
             concurrency_limit=None,
+            show_progress="hidden",
             api_visibility="private",
         )
         stop.click(None, cancels=streaming)
     return page
 
 
-def _column(models: Models, run: int, temperature: float) -> list[gr.components.Component]:
-    """Adds a text and the settings that it is written with: the run, temperature, top-k and top-p."""
+def _column(models: Models, run: int, temperature: float) -> tuple[gr.Component, dict[str, gr.Component]]:
+    """Adds what is in a column, and returns its text and the settings it is written with by their names."""
     names = list(models)
+    settings: dict[str, gr.Component] = {"run": gr.Dropdown(names, value=names[run], label="Run")}
     with gr.Row():
-        settings = [
-            gr.Dropdown(names, value=names[run], label="Run", visible=len(names) > 1, min_width=320),
-            gr.Slider(0, 2, temperature, step=0.05, label="Temperature", min_width=140),
-            gr.Slider(0, 100, 0, step=1, label="Top-k (0: all)", min_width=140),
-            gr.Slider(0.05, 1, 1, step=0.05, label="Top-p (1: all)", min_width=140),
-        ]
-    text = gr.Textbox(label="Text", lines=20, max_lines=20, buttons=["copy"], elem_classes="text")
-    return [text, *settings]
+        settings |= {
+            "temperature": gr.Slider(0, 2, temperature, step=0.05, label="Temperature", min_width=140),
+            "top_k": gr.Slider(0, 100, 0, step=1, label="Top-k (0: all)", min_width=140),
+            "top_p": gr.Slider(0.05, 1, 1, step=0.05, label="Top-p (1: all)", min_width=140),
+        }
+    return gr.Textbox("", label="Text", lines=20, max_lines=20, buttons=["copy"], elem_classes="text"), settings

@@ -174,8 +174,8 @@ class StopRequest:
     """Whether this process was told to stop: by SIGTERM, SIGINT or SIGUSR1, or by the death of its launcher.
 
     While ``armed``, a signal is only noted, so that the training loop can agree on it with the other processes;
-    before that there is nothing to save, and it ends the process. A second SIGINT always does. `close` gives the signals
-    back to those who had them before; a thread other than the main one cannot take them, and leaves them alone.
+    before that there is nothing to save, and it ends the process. A second SIGINT always does. `close` gives the
+    signals back to whoever had them; a thread other than the main one cannot take them, and leaves them alone.
     """
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,16 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a job is using a run folder now."""
+    lock = folder / ".lock"
+    try:
+        with FileLock(lock, blocking=False) if lock.exists() else nullcontext():
+            return False
+    except Timeout:
+        return True
 
 
 class RunFolder:

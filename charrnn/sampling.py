@@ -131,7 +131,7 @@ def generate_scored(
 ) -> Iterator[tuple[str, float]]:
     """The characters of `generate`, each with the probability that the model gave it.
 
-    It is the model's own, before temperature, top-k and top-p, and so says the same at all settings.
+    It is the model's own, whatever temperature, top-k and top-p made of it.
     """
     draws = _draws(model, vocab, prompt, length, temperature, top_k, top_p, seed)
     return ((vocab.decode([token]), float(probabilities(logits, 1.0)[token])) for token, logits in draws)
@@ -147,7 +147,7 @@ def _draws(
     top_p: float,
     seed: int,
 ) -> Iterator[tuple[int, Array]]:
-    """Each token drawn, with the logits it was drawn by."""
+    """Each token drawn, with the model's logits for it and all others."""
     check_sampling(temperature, top_k, top_p)
     tokens = vocab.encode(prompt or default_prompt(vocab))
     stepper = Stepper(model)
@@ -157,9 +157,8 @@ def _draws(
         for token in tokens:
             logits = stepper.step(int(token))
         for _ in range(length):
-            if vocab.has_unknown:
-                logits[0] = -np.inf
-            cumulative = np.cumsum(probabilities(logits, temperature, top_k, top_p))
+            allowed = np.append(-np.inf, logits[1:]) if vocab.has_unknown else logits
+            cumulative = np.cumsum(probabilities(allowed, temperature, top_k, top_p))
             drawn = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
             yield drawn, logits
             logits = stepper.step(drawn)

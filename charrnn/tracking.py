@@ -6,7 +6,8 @@ import math
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from accelerate.tracking import filter_trackers
 from tqdm import tqdm
 
 from charrnn.errors import ConfigError
-from charrnn.run import read_json, write_json
+from charrnn.run import METRICS, read_json, read_lines, write_json
 
 COLUMNS = ("epoch", "step", "temperature", "prompt", "text", "val_loss")
 """The columns of the sample table."""
@@ -46,10 +47,11 @@ class Tracker:
     def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
         """Begins a run, or goes on with one; raises `ConfigError` if the tracker cannot be used."""
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Logs numbers against a step."""
+    def log(self, metrics: Mapping[str, float | None], step: int) -> None:
+        """Logs the numbers of a line of metrics against its step."""
         if step > self.told_until:
-            self.accelerator.log(dict(metrics), step=step)
+            known = {name: value for name, value in metrics.items() if value is not None and name != "step"}
+            self.accelerator.log(known, step=step)
 
     def log_samples(self, rows: Sequence[Row], step: int) -> None:
         """Adds rows of `COLUMNS` to the sample table."""
@@ -73,12 +75,19 @@ class Tracker:
         plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in config.items()}
         self.accelerator.log_with = filter_trackers(kind, self.run_dir)
         self.accelerator.project_configuration.set_directories(str(self.run_dir))
-        try:
+        with _one_line(kind):
             self.accelerator.init_trackers(project, plain, {kind: options})
-        except Exception as error:
-            # Whatever a tracker's client raises is about its service or account, and the user's to settle.
-            message = " ".join(str(error).split())
-            raise ConfigError(f"{kind} cannot start: {message}: or use another --tracker") from error
+
+
+@contextmanager
+def _one_line(kind: str) -> Iterator[None]:
+    """Makes a `ConfigError` of what a tracker's client raises: it is about its service or account, the user's to settle."""
+    try:
+        yield
+    except Exception as error:
+        message = " ".join(str(error).split()).rstrip(".")
+        offline = "use WANDB_MODE=offline to upload later, or " if kind == "wandb" else "use "
+        raise ConfigError(f"{kind} cannot start: {message}: {offline}another --tracker") from error
 
 
 class Wandb(Tracker):
@@ -87,26 +96,36 @@ class Wandb(Tracker):
     def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
         import wandb
 
-        # Nobody can be asked for a key in a launched job, and a run without one need not fail.
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-        self._offline = mode == "offline"
+        mode = os.environ.get("WANDB_MODE")
+        if mode in (None, "online"):
+            # Finds out in seconds, where `wandb.init` takes minutes, that the service does not answer; and nobody can
+            # be asked for a key in a launched job.
+            with _one_line("wandb"):
+                known = wandb.login(prompt=False)
+            mode = mode or ("online" if known else "offline")
         id_file = self.run_dir / "wandb.json"
         if not id_file.exists():
             write_json(id_file, {"id": secrets.token_hex(4)})
         run_id = read_json(id_file)["id"]
-        resume = None if self._offline else "allow"
+        resume = None if mode == "offline" else "allow"
         self._init("wandb", project, config, name=run_name, dir=str(self.run_dir), id=run_id, mode=mode, resume=resume)
         self._run = self.accelerator.get_tracker("wandb", unwrap=True)
-        self._table = wandb.Table(columns=list(COLUMNS), log_mode="INCREMENTAL")
-        self._add(self.rows)
         for metric in ("val_loss", "val_bpc"):
             self._run.define_metric(metric, summary="min")
+        # Grows by the rows that are new to the run: the client goes on with a resumed run's table.
+        self._table = wandb.Table(columns=list(COLUMNS), log_mode="INCREMENTAL")
+        if not self._run.offline:
+            self._catch_up()
 
-    def log_samples(self, rows: Sequence[Row], step: int) -> None:
-        self._add(rows)
-        super().log_samples(rows, step)
+    def _catch_up(self) -> None:
+        """Logs what an interrupted attempt could not send any more; only the run knows up to where it came."""
+        self.told_until = self._run.starting_step - 1
+        for row in read_lines(self.run_dir / METRICS):
+            self.log(row, row["step"])
+        self._add([row for row in self.rows if row["step"] > self.told_until])
 
     def show_samples(self, rows: Sequence[Row], step: int) -> None:
+        self._add(rows)
         self._run.log({"samples": self._table}, step=step)
 
     def _add(self, rows: Sequence[Row]) -> None:
@@ -118,12 +137,14 @@ class Wandb(Tracker):
 
         if not self.accelerator.trackers:
             return ""
+        offline = self._run.offline
         if self.rows:
-            # The growing table is stored in parts; a whole one at the end is what people download.
+            # The growing table is stored in parts; a whole one at the end is what people download. It belongs to no
+            # step: logged at one, it could take the place of metrics that a resumed run has yet to log.
             data = [[row[column] for column in COLUMNS] for row in self.rows]
-            self._run.log({"all_samples": wandb.Table(columns=list(COLUMNS), data=data)})
+            self._run.summary["all_samples"] = wandb.Table(columns=list(COLUMNS), data=data)
         super().finish()
-        if not self._offline:
+        if not offline:
             return ""
         attempts = sorted((self.run_dir / "wandb").glob("offline-run-*"))
         return "wandb ran offline; upload with: wandb sync " + " ".join(map(str, attempts))

@@ -351,8 +351,7 @@ def test_another_model_is_told_with_the_difference(shape: dict[str, Any], weight
     before = {name: tensor.clone() for name, tensor in trainer.everything().items()}
     with pytest.raises(CheckpointError, match="another model") as caught:
         trainer.restore(folder)
-    # The first in alphabetical order.
-    assert weight in one_line(caught) or "embedding.weight" in one_line(caught)
+    assert weight in one_line(caught)
     assert_identical(trainer.everything(), before)
 
 
@@ -423,14 +422,8 @@ def test_a_run_without_validation_means_its_last_checkpoint(tmp_path: Path) -> N
 
 
 def test_a_loss_that_is_no_number_is_not_the_best(tmp_path: Path) -> None:
-    saved_with_losses(tmp_path, [1.0, float("nan"), 2.0])
-    best = checkpoint.best(tmp_path)
-    assert best is not None
-    assert best.name == "step-000000001"
-    shutil.rmtree(tmp_path / "step-000000001")
-    best = checkpoint.best(tmp_path)
-    assert best is not None
-    assert best.name == "step-000000003"
+    saved_with_losses(tmp_path, [1.0, float("nan")])
+    assert checkpoint.best(tmp_path) == tmp_path / "step-000000001"
 
 
 def test_a_checkpoint_or_an_exported_model_means_itself(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from charrnn.config import PRESETS, TrainConfig, base_config, check_resumed, load_config, parse, to_json
+from charrnn.config import PRESETS, TrainConfig, base_config, check_resumed, from_values, load_config, parse, to_json
 from charrnn.errors import ConfigError
 
 FIELDS = [field.name for field in dataclasses.fields(TrainConfig)]
@@ -94,6 +94,36 @@ def test_a_new_run_takes_the_values_of_another_but_not_its_place(tmp_path: Path)
 def test_resuming_a_run_that_has_not_begun_is_a_fresh_start(tmp_path: Path) -> None:
     config = parse(["--run-dir", str(tmp_path / "new"), "--resume"], "laptop")
     assert config == TrainConfig(run_dir=str(tmp_path / "new"), resume=True, preset="laptop")
+
+
+@pytest.mark.parametrize(
+    ("values", "flags"),
+    [
+        ({}, []),
+        ({"preset": "karpathy", "hidden_size": 33}, ["--preset", "karpathy", "--hidden-size", "33"]),
+        ({"corpus": ["files:a", "files:b"]}, ["--corpus", "files:a", "--corpus", "files:b"]),
+        ({"temperatures": [0.5], "tie_weights": False}, ["--temperatures", "0.5", "--no-tie-weights"]),
+        ({"preset": "gpu", "min_seq_length": 100}, ["--preset", "gpu", "--min-seq-length", "100"]),
+    ],
+)
+def test_values_from_python_are_what_flags_are(values: dict[str, Any], flags: list[str]) -> None:
+    assert from_values(values, "laptop") == parse(flags, "laptop")
+
+
+def test_values_from_python_go_on_with_a_run_or_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(to_json(TrainConfig(hidden_size=33, corpus=("files:a",))))
+    resumed = from_values({"run_dir": str(tmp_path), "resume": True}, "laptop")
+    assert resumed == parse(["--run-dir", str(tmp_path), "--resume"], "laptop")
+    repeated = from_values({"config": str(path), "corpus": ["files:b"]}, "laptop")
+    assert (repeated.hidden_size, repeated.corpus) == (33, ("files:b",))
+
+
+def test_wrong_values_from_python_are_told_in_one_line() -> None:
+    for values, complaint in (({"hiden_size": 3}, "hiden_size"), ({"hidden_size": "x"}, "hidden_size")):
+        with pytest.raises(ConfigError, match=complaint) as caught:
+            from_values(values, "laptop")
+        one_line(caught)
 
 
 # Files.

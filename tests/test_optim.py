@@ -80,7 +80,7 @@ def test_rmsprop_is_that_of_char_rnn() -> None:
     parameter.grad = torch.tensor([[0.5]])
     optimizer.step()
     # One step of its update from a mean square of 0: g / sqrt(0.05 g^2 + ...) = 1 / sqrt(0.05).
-    assert float(parameter) == pytest.approx(1 - 0.002 / math.sqrt(0.05), rel=1e-5)
+    assert float(parameter.detach()) == pytest.approx(1 - 0.002 / math.sqrt(0.05), rel=1e-5)
 
 
 def test_the_names_are_those_of_the_flags() -> None:

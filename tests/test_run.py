@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import CheckpointError
-from charrnn.run import METRICS, SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_json
+from charrnn.run import METRICS, SAMPLES, RunFolder, is_locked, new_run_folder, read_json, read_lines, write_json
 
 HOLDER = """
 import sys
@@ -57,6 +57,17 @@ def test_the_lock_of_a_process_that_was_killed_is_gone(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         opened(tmp_path / "run").close()
+
+
+def test_whether_a_folder_is_in_use_can_be_asked(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+    assert not (tmp_path / ".lock").exists()
+    with held_by_another_process(tmp_path) as process:
+        assert is_locked(tmp_path)
+        process.kill()
+        process.wait()
+        assert not is_locked(tmp_path)
+    opened(tmp_path).close()
 
 
 def test_a_second_folder_object_of_this_process_is_refused_too(tmp_path: Path) -> None:

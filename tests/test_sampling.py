@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from charrnn.errors import ConfigError, VocabularyError
 from charrnn.model import CharLSTM
-from charrnn.sampling import Stepper, check_sampling, default_prompt, generate, probabilities
+from charrnn.sampling import Stepper, check_sampling, default_prompt, generate, generate_scored, probabilities
 from charrnn.vocab import Vocabulary
 
 LETTERS = Vocabulary("\nabcdefg")
@@ -180,6 +180,20 @@ def test_the_unknown_is_read_but_never_drawn(settings: dict[str, Any]) -> None:
     written = text(model, vocab, "aüb", **settings)
     assert len(written) == 200
     assert set(written) <= set("abc")
+
+
+@pytest.mark.parametrize("has_unknown", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.3, "top_k": 2}, {"top_p": 0.5}])
+def test_scores_are_the_probabilities_of_the_model_itself(has_unknown: bool, settings: dict[str, Any]) -> None:
+    vocab = Vocabulary("\nabcdef", has_unknown)
+    model = make_model(len(vocab))
+    scored = list(generate_scored(model, vocab, "ab", length=50, seed=4, **settings))
+    written = "".join(character for character, _ in scored)
+    assert written == text(model, vocab, "ab", length=50, seed=4, **settings)
+    ids = torch.from_numpy(vocab.encode("ab" + written).astype(np.int64))
+    logits_TBV, _ = model(ids[:-1, None], model.zero_state(1))
+    expected = logits_TBV[1:, 0].softmax(-1).gather(1, ids[2:, None])[:, 0].detach()
+    np.testing.assert_allclose([score for _, score in scored], expected.numpy(), atol=1e-5)
 
 
 def test_errors_come_before_the_first_character_is_asked_for() -> None:

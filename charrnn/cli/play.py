@@ -62,11 +62,12 @@ def main(args: Sequence[str]) -> int:
             )
         app = make_app(models, ["localhost", "127.0.0.1", "::1", options.host] if local else ["*"])
         print(f"http://{f'[{address}]' if ':' in address else address}:{port}/  (Ctrl-C ends it)", flush=True)
-        # Pages keep a connection open for as long as they are: an end must not wait for them.
-        config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+        # Pages keep a connection open for as long as they are: an end cuts them off, which is no error.
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+        logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
         # One character is too little work for several threads: they would wait for each other, and slow every client.
         with threadpool_limits(1, user_api="blas"):
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +42,7 @@ def copied_passages(texts: Sequence[Ids], training: Ids) -> list[list[Passage]]:
     # Between two texts stands what is in no training text, so that no passage crosses it.
     written = np.concatenate([np.append(text.astype(np.int64), -1) for text in texts])
     longest: dict[int, Passage] = {}
-    for starts, sources in _same_hash(written, training):
-        kept = (starts == 0) | (sources == 0) | (written[starts - 1] != training[sources - 1])
-        starts, sources = starts[kept], sources[kept]
+    for starts, sources in _candidates(written, training):
         lengths = _common_lengths(written, starts, training, sources)
         for start, length, source in zip(starts.tolist(), lengths.tolist(), sources.tolist(), strict=True):
             if length >= SHORTEST and (start not in longest or length > longest[start].length):
@@ -67,24 +64,42 @@ def copied_lengths(passages: Sequence[Passage], num_characters: int) -> Ints:
     return lengths
 
 
-def _same_hash(written: Ints, training: Ids) -> Iterator[tuple[Ints, Ints]]:
-    """Yields pairs of places, in what is written and in the training text, from which on `SHORTEST` hash alike."""
+def _candidates(written: Ints, training: Ids) -> Iterator[tuple[Ints, Ints]]:
+    """Yields pairs of places, in what is written and in the training text, where a passage may begin.
+
+    From there on `SHORTEST` characters hash alike, and the characters before differ: else it would begin earlier.
+    """
     hashes = _hashes(written)
-    order = np.argsort(hashes)
-    hashes = hashes[order]
+    distinct = np.unique(hashes)
     # Most places of the training text fall through a table of some bits of the hash; few need a search.
     sieve = np.zeros(1 << _SIEVE_BITS, dtype=bool)
-    sieve[_bits(hashes)] = True
+    sieve[_bits(distinct)] = True
+    # In order of the hash and then of the character before, so that the pairs to be left out lie together.
+    span = int(np.iinfo(training.dtype).max) + 3
+    keys = np.searchsorted(distinct, hashes) * span + np.append(-1, written[: len(hashes) - 1]) + 1
+    order = np.argsort(keys)
+    keys = keys[order]
     for block in range(0, len(training), BLOCK):
         there = _hashes(training[block : block + BLOCK + SHORTEST - 1])
         sources = np.flatnonzero(sieve[_bits(there)])
-        low = np.searchsorted(hashes, there[sources], "left")
-        high = np.searchsorted(hashes, there[sources], "right")
-        # A passage that both texts repeat has as many pairs as the product: not all of them at once.
-        for part in np.array_split(np.arange(len(sources)), 1 + int((high - low).sum()) // BLOCK):
-            times = high[part] - low[part]
-            within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-            yield order[np.repeat(low[part], times) + within], block + np.repeat(sources[part], times)
+        rank = np.searchsorted(distinct, there[sources])
+        found = distinct.take(rank, mode="clip") == there[sources]
+        sources, group = block + sources[found], rank[found] * span
+        left_out = group + np.where(sources > 0, training[sources - 1].astype(np.int64) + 1, span - 1)
+        for low, high in ((group, left_out), (left_out + 1, group + span)):
+            for part, places in _ranges(np.searchsorted(keys, low), np.searchsorted(keys, high)):
+                yield order[places], sources[part]
+
+
+def _ranges(low: Ints, high: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Yields (index, place) pairs for each place in low[index] .. high[index] - 1.
+
+    A passage that both texts repeat has as many as the product, so they come in parts.
+    """
+    for part in np.array_split(np.arange(len(low)), 1 + int((high - low).sum()) // BLOCK):
+        times = high[part] - low[part]
+        within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+        yield np.repeat(part, times), np.repeat(low[part], times) + within
 
 
 def _hashes(ids: Ids | Ints) -> Hashes:
@@ -104,11 +119,9 @@ def _common_lengths(written: Ints, starts: Ints, training: Ids, sources: Ints) -
     """How many characters are the same from each pair of places on."""
     lengths = np.zeros(len(starts), dtype=np.int64)
     going_on = np.arange(len(starts))
-    for length in count(1):
-        going_on = going_on[sources[going_on] + length <= len(training)]
-        same = written[starts[going_on] + length - 1] == training[sources[going_on] + length - 1]
+    while going_on.size:
+        going_on = going_on[sources[going_on] + lengths[going_on] < len(training)]
+        same = written[starts[going_on] + lengths[going_on]] == training[sources[going_on] + lengths[going_on]]
         going_on = going_on[same]
-        if not going_on.size:
-            return lengths
-        lengths[going_on] = length
-    raise AssertionError("unreachable")
+        lengths[going_on] += 1
+    return lengths

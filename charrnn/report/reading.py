@@ -21,6 +21,9 @@ ROW_LENGTH = 1000
 WARM_UP = 256
 """Characters that each row reads first; after so many the state has all but forgotten that it started afresh."""
 
+MAX_CHARACTERS = NUM_ROWS * ROW_LENGTH + WARM_UP
+"""What is read of a text at most."""
+
 NUM_LIKELIEST = 5
 
 Floats = npt.NDArray[np.float32]

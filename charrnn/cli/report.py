@@ -1,0 +1,104 @@
+"""`charrnn report RUN`: one page on how a run went and what its model has learned."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from charrnn.checkpoint import find_model, load_model, read_training
+from charrnn.config import TrainConfig, load_config
+from charrnn.errors import CheckpointError, CorpusError, UserError
+from charrnn.model import CharLSTM
+from charrnn.processes import share_of_cores
+from charrnn.report.page import Texts, render
+from charrnn.report.reading import MAX_CHARACTERS
+from charrnn.run import METRICS, SAMPLES, read_lines
+from charrnn.train import open_text
+from charrnn.vocab import Vocabulary
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Write RUN/report.html: curves, samples and what of them is copied, the model's surprise, and its cells.
+
+    Example: charrnn report runs/my-run
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The folder of a run."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Which checkpoint of the run to look into."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Writes the page and prints where it is."""
+    options = tyro.cli(ReportOptions, args=list(args), prog="charrnn report")
+    run = options.run
+    if not (run / METRICS).is_file():
+        raise CheckpointError(f"{run} is not the folder of a run: it has no {METRICS}")
+    folder = find_model(run, options.checkpoint)
+    model, vocab = load_model(folder)
+    torch.set_num_threads(share_of_cores())
+    config = TrainConfig(**load_config(run / "config.json"))
+    metrics, samples = read_lines(run / METRICS), read_lines(run / SAMPLES)
+    try:
+        texts: Texts | str = find_texts(config, run, folder, vocab)
+    except UserError as error:
+        LOG.warning("the report lacks what needs the run's text: %s", error)
+        texts = str(error)
+    page = render(
+        run.resolve().name, facts(config, metrics, folder, model, vocab), metrics, samples, model, vocab, texts
+    )
+    target = run / "report.html"
+    write(target, page)
+    print(target)
+    return 0
+
+
+def find_texts(config: TrainConfig, run: Path, folder: Path, vocab: Vocabulary) -> Texts:
+    """The run's own text; raises a `UserError` if it is no longer there or no longer the same."""
+    # A run that starts from a model takes over its vocabulary; any other made its own of the text.
+    text = open_text(config, run, vocab if config.init_from else None)
+    if text.digest != read_training(folder)["text"]:
+        raise CorpusError(f"{' '.join(config.corpus)} is not the text any more that the run was trained on")
+    if len(text.val) > 1:
+        return Texts(text.train, text.val, is_held_out=True)
+    return Texts(text.train, text.train[-MAX_CHARACTERS:], is_held_out=False)
+
+
+def facts(
+    config: TrainConfig, metrics: Sequence[dict[str, Any]], folder: Path, model: CharLSTM, vocab: Vocabulary
+) -> dict[str, str]:
+    """What the head of the page says."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    training = read_training(folder)
+    found = {
+        "Text": " + ".join(config.corpus),
+        "Model": f"{model.num_layers} × {model.hidden_size} cells, {parameters:,} parameters, {len(vocab)} characters",
+    }
+    if metrics:
+        found["Trained"] = f"{metrics[-1]['epoch']:.3g} epochs, {metrics[-1]['step']:,} steps"
+    loss = training["val_loss"]
+    measured = "" if loss is None else f", validation loss {loss:.4f} nats per character"
+    found["Checkpoint shown"] = f"step {training['step']:,}{measured}"
+    return found
+
+
+def write(path: Path, page: str) -> None:
+    """Writes a page that is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,97 @@
+"""`charrnn runs`: the runs of a folder, and what became of each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from charrnn.run import METRICS, is_locked, read_json
+
+LOG = logging.getLogger(__name__)
+
+COLUMNS = ("run", "corpus", "steps", "best loss", "state", "age")
+
+
+@dataclass(frozen=True)
+class RunsOptions:
+    """List the runs of a folder, newest first.
+
+    The columns are: corpus, steps done of all, best validation loss, state, and the time since the run last wrote
+    anything. A run whose process has gone without a word has died: go on with --run-dir RUN --resume.
+
+    Example: charrnn runs
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
+    """Where the runs are."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Prints a table, and names in a warning each folder that is no whole run."""
+    options = tyro.cli(RunsOptions, args=list(args), prog="charrnn runs")
+    runs = sorted(readable_runs(options.folder), reverse=True)
+    if not runs:
+        print(f"no runs in {options.folder}: start one with `charrnn train`, or name another folder")
+        return 0
+    now = time.time()
+    table = [COLUMNS, *((*cells, age(now - written)) for written, cells in runs)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def readable_runs(parent: Path) -> Iterator[tuple[float, tuple[str, ...]]]:
+    """When each run was last written to (seconds since 1970), and its cells of the table but the last."""
+    for folder in parent.iterdir() if parent.is_dir() else []:
+        if not folder.is_dir():
+            continue
+        try:
+            yield describe(folder)
+        except OSError as error:
+            LOG.warning("%s: not begun yet, or no run: %s: %s", folder, error.filename, error.strerror)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            LOG.warning("%s: damaged: %s: %s", folder, type(error).__name__, error)
+
+
+def describe(folder: Path) -> tuple[float, tuple[str, ...]]:
+    """When a run was last written to, and its cells; raises whatever a damaged folder makes of reading it."""
+    config, status = read_json(folder / "config.json"), read_json(folder / "status.json")
+    metrics, written = folder / METRICS, float(status["time"])
+    rows: list[dict[str, Any]] = []
+    if metrics.exists():
+        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        written = max(written, metrics.stat().st_mtime)
+    losses = [row["val_loss"] for row in rows if row["val_loss"] is not None]
+    died = status["state"] == "running" and not is_locked(folder)
+    return written, (
+        folder.name,
+        " ".join(config["corpus"]),
+        steps(config, status["state"], rows[-1]) if rows else "0",
+        f"{min(losses):.4f}" if losses else "-",
+        "died" if died else status["state"],
+    )
+
+
+def steps(config: Mapping[str, Any], state: str, last: Mapping[str, Any]) -> str:
+    """The steps done, of all; how many those are is known exactly only at the end, or where --max-steps says so."""
+    done = last["step"]
+    if state == "finished" or not last["epoch"]:
+        return f"{done}"
+    return f"{done} of {config['max_steps'] or round(done * config['epochs'] / last['epoch'])}"
+
+
+def age(seconds: float) -> str:
+    """A time in its largest unit."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

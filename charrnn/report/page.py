@@ -1,0 +1,239 @@
+"""The page: what its template shows of a run, section by section; the template escapes all of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from charrnn.model import CharLSTM
+from charrnn.report.cells import named_cells
+from charrnn.report.copied import SHORTEST, copied_lengths, copied_passages
+from charrnn.report.curves import draw
+from charrnn.report.reading import Reading, read
+from charrnn.vocab import Ids, Vocabulary
+
+Row = Mapping[str, Any]
+
+MAX_COLUMNS = 6
+"""Samples side by side."""
+
+EXCERPT = 3000
+"""Characters of the text that is shaded by surprise."""
+
+MOST_BITS = 8
+"""The surprise from which on the shade is the same."""
+
+READABLE = 0.3
+"""A weaker correlation is not one that a person sees in the coloured text."""
+
+SHADES = 4
+"""Shades of a cell on each side of its mean; the darkest is two standard deviations away."""
+
+MAX_PASSAGES = 6
+"""Copied passages that are listed."""
+
+CONTEXT = 40
+"""Characters of the training text shown on each side of a copied passage."""
+
+_NAMED = {" ": "␣", "\n": "↵", "\t": "⇥"}
+_TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The text that the model was trained on, and the one it is watched reading."""
+
+    train: Ids
+    read: Ids
+    is_held_out: bool
+
+
+def render(
+    name: str,
+    facts: Mapping[str, str],
+    metrics: Sequence[Row],
+    samples: Sequence[Row],
+    model: CharLSTM,
+    vocab: Vocabulary,
+    texts: Texts | str,
+) -> str:
+    """The page of a run, one HTML file that needs no other; without texts, the reason why stands in their place."""
+    environment = Environment(
+        loader=PackageLoader("charrnn.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = printable
+    templates = resources.files("charrnn.report") / "templates"
+    script = (templates / "page.js").read_text(encoding="utf-8")
+    values: dict[str, Any] = {
+        "name": name,
+        "facts": facts,
+        "style": Markup((templates / "page.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        # Only this script may run: whatever a text smuggles in, the browser refuses.
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "charts": curves(metrics),
+        "samples": side_by_side(samples),
+        "texts": texts,
+    }
+    if isinstance(texts, Texts):
+        reading = read(model, texts.read)
+        values["copied"] = copied(latest(samples), vocab, texts, reading)
+        values["surprise"] = surprise(reading, vocab)
+        values["cells"] = cells(reading, vocab, model.hidden_size)
+    return environment.get_template("page.html.jinja").render(values)
+
+
+def printable(text: str) -> str:
+    """A text with marks in the place of what no page can show, or what would turn the direction of writing."""
+    return "".join(character if character in "\n\t" else _shown(character) for character in text)
+
+
+def _shown(character: str) -> str:
+    if character < " ":
+        return chr(0x2400 + ord(character))
+    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+        return "\ufffd"
+    return "\ufffd" if unicodedata.bidirectional(character) in _TURNING else character
+
+
+def curves(metrics: Sequence[Row]) -> list[Any]:
+    """The charts of metrics.jsonl, those without values left out."""
+    charts = [
+        draw("Loss, nats per character", metrics, {"train_loss": "training", "val_loss": "validation"}),
+        draw("Learning rate", metrics, {"learning_rate": "learning rate"}),
+        draw("Norm of the gradient", metrics, {"grad_norm": "norm"}),
+        draw("Characters per second", metrics, {"chars_per_second": "speed"}),
+    ]
+    return [chart for chart in charts if chart]
+
+
+def side_by_side(samples: Sequence[Row]) -> dict[float, list[Row]]:
+    """For each temperature its samples from some of the steps, the first and the last among them.
+
+    The steps lie closer together at the beginning, where samples change most.
+    """
+    steps = sorted({row["step"] for row in samples})
+    shown = {steps[round(index) - 1] for index in np.geomspace(1, len(steps), MAX_COLUMNS)} if steps else set()
+    temperatures = sorted({row["temperature"] for row in samples})
+    return {
+        temperature: [row for row in samples if row["step"] in shown and row["temperature"] == temperature]
+        for temperature in temperatures
+    }
+
+
+def latest(samples: Sequence[Row]) -> list[Row]:
+    """The last sample of each temperature."""
+    return [rows[-1] for rows in side_by_side(samples).values()]
+
+
+def copied(samples: Sequence[Row], vocab: Vocabulary, texts: Texts, reading: Reading) -> dict[str, Any]:
+    """How much of the samples stands in the training text; and of the held-out text, which was never copied."""
+    written = [vocab.encode(row["text"]) for row in samples]
+    names = [f"temperature {row['temperature']:g}" for row in samples]
+    if texts.is_held_out:
+        written.append(reading.tokens_N)
+        names.append("the validation text, to compare")
+    rows: list[dict[str, Any]] = []
+    longest: list[dict[str, Any]] = []
+    passages = copied_passages(written, texts.train) if written else []
+    for name, ids, found in zip(names, written, passages, strict=True):
+        lengths = copied_lengths(found, len(ids))
+        rows.append(
+            {
+                "name": name,
+                "characters": len(ids),
+                "share": float((lengths > 0).mean()) if len(ids) else 0.0,
+                "longest": int(lengths.max(initial=0)),
+                "marked": _runs(vocab.decode(ids), lengths.tolist()),
+            }
+        )
+        if len(rows) > len(samples):
+            break
+        for passage in found:
+            before, start = max(0, passage.source - CONTEXT), passage.source
+            stop = start + passage.length
+            longest.append(
+                {
+                    "name": name,
+                    "length": passage.length,
+                    "source": start,
+                    "before": vocab.decode(texts.train[before:start]),
+                    "text": vocab.decode(texts.train[start:stop]),
+                    "after": vocab.decode(texts.train[stop : stop + CONTEXT]),
+                }
+            )
+    longest = [passage for passage in longest if not passage["text"].isspace()]
+    longest.sort(key=lambda passage: -passage["length"])
+    return {
+        "rows": rows,
+        "marked": rows[: len(samples)],
+        "longest": longest[:MAX_PASSAGES],
+        "shortest": SHORTEST,
+        "characters": len(texts.train),
+    }
+
+
+def surprise(reading: Reading, vocab: Vocabulary) -> dict[str, Any]:
+    """Each character of the excerpt with its shade, 0 to `MOST_BITS`, and what the model expected in its place."""
+    text = vocab.decode(reading.tokens_N[:EXCERPT])
+    likeliest = [[_named(vocab.decode([token])) for token in tokens] for tokens in reading.likeliest_NK[:EXCERPT]]
+    characters = []
+    for character, bits, names, shares in zip(
+        text, reading.surprise_N.tolist(), likeliest, reading.probability_NK.tolist(), strict=False
+    ):
+        lines = [f"{share:6.1%}  {name}" for name, share in zip(names, shares, strict=True)]
+        note = "\n".join([f"{_named(character)} had {2**-bits:.1%}, {bits:.1f} bits", *lines])
+        characters.append((min(MOST_BITS, round(bits)), character, note))
+    return {"characters": characters, "mean": float(reading.surprise_N.mean()), "most": MOST_BITS}
+
+
+def cells(reading: Reading, vocab: Vocabulary, hidden_size: int) -> dict[str, Any]:
+    """The cells that follow a feature, each with a text in its shades; and the features that none follows."""
+    text = vocab.decode(reading.tokens_N)
+    found = named_cells(reading.cells_NC, text)
+    shown = []
+    for named in found:
+        if abs(named.correlation) < READABLE:
+            continue
+        values = reading.cells_NC[:, named.cell]
+        deviations = (values[named.excerpt] - values.mean()) / (values.std() or 1.0)
+        shades = np.clip((deviations * SHADES / 2).round(), -SHADES, SHADES).astype(int)
+        shown.append(
+            {
+                "feature": named.feature,
+                "layer": named.cell // hidden_size + 1,
+                "cell": named.cell % hidden_size,
+                "correlation": named.correlation,
+                "runs": _runs(text[named.excerpt], shades.tolist()),
+            }
+        )
+    return {
+        "shown": shown,
+        "others": [named for named in found if abs(named.correlation) < READABLE],
+        "num_cells": reading.cells_NC.shape[1],
+        "num_characters": len(text),
+    }
+
+
+def _named(character: str) -> str:
+    return _NAMED.get(character) or printable(character)
+
+
+def _runs(text: str, values: Sequence[int]) -> list[tuple[int, str]]:
+    """The text cut where the value of its characters changes."""
+    pairs = groupby(zip(values, text, strict=True), key=lambda pair: pair[0])
+    return [(value, "".join(character for _, character in run)) for value, run in pairs]

@@ -1,0 +1,174 @@
+"""`charrnn.fit` and `charrnn.load`: training and writing from Python, several times in one process, and stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import notebook_launcher
+
+import charrnn
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, UserError, VocabularyError
+from tests.conftest import last_checkpoint, make_text, rows_of, status
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "batch_size": 8,
+    "seq_length": 16,
+    "sample_length": 40,
+    "num_threads": 1,
+    "tracker": "none",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_settings() -> Iterator[None]:
+    """What training sets for its whole process is put back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        threads = torch.get_num_threads()
+        yield
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> charrnn.Model:
+    """A model that has learned a little."""
+    folder = tmp_path_factory.mktemp("api") / "run"
+    return charrnn.fit(f"files:{text_file}", run_dir=folder, max_steps=150, learning_rate=0.01, **SMALL)
+
+
+def test_fit_leaves_the_run_that_the_command_would_leave(model: charrnn.Model) -> None:
+    assert status(model.folder)["state"] == "finished"
+    config = json.loads((model.folder / "config.json").read_text())
+    assert (config["preset"], config["hidden_size"], config["epochs"]) == ("laptop", 32, 10.0)
+    assert rows_of(model.folder / "metrics.jsonl")[-1]["step"] == 150
+
+
+def test_fit_prints_progress_and_samples(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = charrnn.fit(f"files:{text_file}", max_steps=5, **SMALL)
+    assert model.folder.parent == Path("runs")
+    shown = capsys.readouterr().out
+    assert "step 5/5" in shown
+    assert rows_of(model.folder / "samples.jsonl")[0]["text"] in shown
+
+
+def test_fit_again_in_the_same_process_trains_the_same_model(text_file: Path) -> None:
+    for name in ("one", "two"):
+        charrnn.fit(corpus=[f"files:{text_file}"], run_dir=name, max_steps=5, **SMALL)
+    one, two = ((last_checkpoint(Path(name)) / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_configuration_file_and_a_preset_are_changed_by_what_is_given(model: charrnn.Model) -> None:
+    again = charrnn.fit(config=model.folder / "config.json", preset="karpathy", max_steps=2)
+    config = json.loads((again.folder / "config.json").read_text())
+    assert (config["preset"], config["hidden_size"], config["max_steps"]) == ("karpathy", 32, 2)
+    assert config["grad_clip"] == json.loads((model.folder / "config.json").read_text())["grad_clip"] == 1.0
+
+
+def test_load_gives_the_model_that_fit_gave(model: charrnn.Model) -> None:
+    settings: dict[str, Any] = {"length": 100, "temperature": 0.7, "seed": 3}
+    text = model.generate("Ba", **settings)
+    assert text.startswith("Ba")
+    assert len(text) == 102
+    assert charrnn.load(str(model.folder)).generate("Ba", **settings) == text
+    assert text == "Ba" + "".join(charrnn.generate(model.lstm, model.vocab, "Ba", **settings))
+    assert model.generate("Ba", length=100, temperature=0.7, seed=4) != text
+
+
+def test_loss_is_lower_for_text_like_that_of_the_training(model: charrnn.Model) -> None:
+    text = make_text(30_000)[27_000:]
+    assert model.loss(text).nats < model.loss(text[::-1]).nats < math.log(len(model.vocab)) * 2
+    measured = [row["val_loss"] for row in rows_of(model.folder / "metrics.jsonl") if row["val_loss"]]
+    assert model.loss(text).nats == pytest.approx(min(measured), rel=1e-5)
+
+
+@pytest.mark.parametrize("call", [lambda model: model.generate("中"), lambda model: model.loss("中中")])
+def test_characters_that_the_model_does_not_know_are_named(
+    call: Callable[[charrnn.Model], object], model: charrnn.Model
+) -> None:
+    with pytest.raises(VocabularyError, match=r"U\+4E2D"):
+        call(model)
+
+
+def test_a_text_of_one_character_has_no_loss(model: charrnn.Model) -> None:
+    with pytest.raises(ConfigError, match="at least two characters"):
+        model.loss("B")
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"hidden_sice": 3}, ConfigError, "hidden_sice: unexpected keyword argument"),
+        ({"hidden_size": "many"}, ConfigError, "hidden_size: input should be a valid integer"),
+        ({"dropout": 1.0}, ConfigError, "--dropout 1.0: it must be"),
+        ({"preset": "desktop"}, ConfigError, "no preset 'desktop'"),
+        ({"corpus": "my.txt"}, CorpusError, "is not a corpus"),
+        ({"resume": True}, ConfigError, "--resume needs the --run-dir"),
+    ],
+)
+def test_bad_settings_are_errors_and_leave_nothing(
+    settings: dict[str, Any], kind: type[UserError], message: str
+) -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(kind, match=message) as caught:
+        charrnn.fit(**settings, num_threads=1)
+    assert "\n" not in str(caught.value)
+    assert not list(Path("runs").glob("*"))
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_load_refuses_a_folder_without_a_model() -> None:
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        charrnn.load("runs/none")
+
+
+def test_an_interrupt_saves_and_returns_and_the_run_goes_on_later(text_file: Path) -> None:
+    """As a notebook's stop button does; and the signals are given back to whoever had them."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    metrics = Path("run/metrics.jsonl")
+    done = threading.Event()
+
+    def interrupt() -> None:
+        while not done.wait(0.01):
+            if metrics.exists():
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    watcher = threading.Thread(target=interrupt)
+    watcher.start()
+    try:
+        model = charrnn.fit(f"files:{text_file}", run_dir="run", max_steps=1_000_000, log_every=1, **SMALL)
+    finally:
+        done.set()
+        watcher.join()
+    assert status(model.folder)["state"] == "preempted"
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    step = status(model.folder)["step"]
+    charrnn.fit(run_dir="run", resume=True, max_steps=step + 2)
+    assert status(model.folder)["state"] == "finished"
+    assert [row["step"] for row in rows_of(metrics)] == list(range(1, step + 3))
+
+
+def test_fit_works_in_a_thread_which_can_take_no_signals(text_file: Path) -> None:
+    models: list[charrnn.Model] = []
+    thread = threading.Thread(target=lambda: models.append(charrnn.fit(f"files:{text_file}", max_steps=2, **SMALL)))
+    thread.start()
+    thread.join()
+    assert status(models[0].folder)["state"] == "finished"
+
+
+def test_the_notebook_launcher_trains_in_one_process(text_file: Path) -> None:
+    settings = {"run_dir": "run", "max_steps": 3, **SMALL}
+    notebook_launcher(lambda: charrnn.fit(f"files:{text_file}", **settings), num_processes=1)
+    assert charrnn.load("run").generate(length=5)
