@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -35,6 +37,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 MODEL_FILES = ("config.json", "model.safetensors", "vocab.json", "README.md")
 """The model half of a checkpoint."""
+TRAINING_FILES = ("training.json", "training.safetensors")
+"""The other half: what only going on needs."""
 _NAME = re.compile(r"step-(\d{9})")
 
 
@@ -88,10 +92,10 @@ def save_checkpoint(
         for path in [*temporary.iterdir(), temporary]:
             _flush(path)
         if folder.exists():
-            # A run that was resumed and saves the same step again writes the same; one of the two is enough.
-            shutil.rmtree(folder)
+            os.rename(folder, parent / f".writing-over-{folder.name}")
         os.rename(temporary, folder)
         _flush(parent)
+        remove_unfinished(parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
@@ -122,24 +126,32 @@ def _flush(path: Path) -> None:
 def remove_unfinished(parent: Path) -> None:
     """Removes what a killed job left half-written; the caller holds the run's lock."""
     for path in parent.glob(".writing-*"):
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint of which a file is missing or is not what was written."""
 
 
 def verify(folder: Path) -> None:
-    """Raises `CheckpointError`, naming the file, unless every file of a checkpoint is what was written."""
+    """Raises `DamagedError`, naming the file, unless every file of a checkpoint is what was written.
+
+    A checkpoint of another format, or a disk that cannot be read, is no damage: a plain `CheckpointError`.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"{folder} has format {manifest['format']}; this version reads format {FORMAT}")
-        for name, checksum in manifest["sha256"].items():
-            if Path(name).name != name or _checksum(folder / name) != checksum:
-                raise CheckpointError(f"{folder / name} is not what was written: it is damaged or was changed")
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{error.filename} is missing") from error
+        checksums = dict(manifest["sha256"])
+        for name in (*MODEL_FILES, *TRAINING_FILES):
+            if _checksum(folder / name) != checksums[name]:
+                raise DamagedError(f"{folder / name} is not what was written: it is damaged or was changed")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise DamagedError(f"{error.filename} is missing") from error
     except OSError as error:
         raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / MANIFEST} is damaged") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{folder / MANIFEST} is damaged") from error
 
 
 def checkpoints(parent: Path) -> list[Path]:
@@ -149,25 +161,38 @@ def checkpoints(parent: Path) -> list[Path]:
 
 
 def latest(parent: Path) -> Path | None:
-    """The newest checkpoint that is whole; a damaged one is said aloud, renamed out of the way and passed over."""
+    """The newest checkpoint that is whole; a damaged one is said aloud, kept under another name and passed over.
+
+    Raises `CheckpointError`, and leaves everything as it is, if there are checkpoints but none that can be used.
+    """
+    damaged: list[tuple[Path, str]] = []
     for folder in checkpoints(parent):
         try:
             verify(folder)
-        except CheckpointError as error:
-            aside = folder.with_name(f"damaged-{folder.name}")
-            LOG.warning("%s: going back to the checkpoint before; this one is kept as %s", error, aside.name)
-            shutil.rmtree(aside, ignore_errors=True)
-            os.rename(folder, aside)
+        except DamagedError as error:
+            damaged.append((folder, str(error)))
         else:
+            for bad, complaint in damaged:
+                aside = _free_name(bad)
+                LOG.warning("%s: going back to %s; this one is kept as %s", complaint, folder.name, aside.name)
+                os.rename(bad, aside)
             return folder
+    if damaged:
+        raise CheckpointError(f"no checkpoint in {parent} is whole: {damaged[0][1]}: start a new run")
     return None
+
+
+def _free_name(folder: Path) -> Path:
+    first = folder.with_name(f"damaged-{folder.name}")
+    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([first], others) if not name.exists())
 
 
 def read_training(folder: Path) -> dict[str, Any]:
     """The training.json of a checkpoint."""
     try:
-        values: dict[str, Any] = json.loads(_training(folder, "json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values: dict[str, Any] = dict(json.loads(_training(folder, "json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{_training(folder, 'json')} cannot be read: {error}") from error
     if values.get("format") != FORMAT:
         raise CheckpointError(f"{folder} has format {values.get('format')}; this version reads format {FORMAT}")
@@ -185,9 +210,18 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 def best(parent: Path) -> Path | None:
     """The checkpoint with the lowest validation loss; the newest where none was measured."""
     folders = checkpoints(parent)
-    measured = [(read_training(folder)["val_loss"], folder) for folder in folders]
-    losses = [(loss, folder) for loss, folder in measured if loss is not None]
+    losses = [(loss, folder) for folder in folders if (loss := _val_loss(folder)) is not None]
     return min(losses)[1] if losses else next(iter(folders), None)
+
+
+def _val_loss(folder: Path) -> float | None:
+    try:
+        loss = read_training(folder).get("val_loss")
+    except CheckpointError as error:
+        # One that cannot be read is no candidate; it must not end a run that only tidies up.
+        LOG.warning("%s", error)
+        return None
+    return loss if isinstance(loss, int | float) and math.isfinite(loss) else None
 
 
 def retain(parent: Path, keep: int) -> None:
@@ -197,8 +231,11 @@ def retain(parent: Path, keep: int) -> None:
         if folder not in kept:
             # Renamed first: a removal that is interrupted must not leave a part that looks like a checkpoint.
             doomed = folder.with_name(f".writing-{folder.name}")
-            os.rename(folder, doomed)
-            shutil.rmtree(doomed)
+            try:
+                os.rename(folder, doomed)
+                shutil.rmtree(doomed)
+            except OSError as error:
+                LOG.warning("cannot remove the old checkpoint %s: %s", folder, error.strerror)
 
 
 def find_model(run: Path, which: str = "best") -> Path:
@@ -240,10 +277,16 @@ def restore(
             raise CheckpointError(
                 f"{folder} is of another model: {name} is {saved_shapes.get(name)} there, {shapes.get(name)} here"
             )
+    if saved_model.tie_weights != model.tie_weights:
+        raise CheckpointError(
+            f"{folder} is of another model: its weights are {'' if saved_model.tie_weights else 'not '}tied"
+        )
     model.load_state_dict(saved_model.state_dict())
     for name, parameter in model.named_parameters():
         prefix = f"optimizer.{name}."
         slots = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if not slots and training["step"] > 0:
+            raise CheckpointError(f"{_training(folder, 'safetensors')} has no moments of {name}")
         optimizer.state[parameter] = {
             # A step count lives where its optimizer put it: on the CPU unless the optimizer is fused.
             slot: value.to(parameter.device) if value.ndim or _is_fused(optimizer) else value

@@ -131,8 +131,8 @@ class TrainConfig:
     run_name: str = ""
     """The run's name in the tracker; the default is the run folder's name."""
 
-    def __post_init__(self) -> None:
-        """Raises `ConfigError` for the first value that cannot be; the message names the flag."""
+    def check(self) -> TrainConfig:
+        """Raises `ConfigError` for the first value that cannot be, naming the flag; returns the configuration."""
         at_least_one = ("hidden_size", "num_layers", "batch_size", "seq_length", "min_freq", "log_every")
         for name in at_least_one:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")
@@ -149,17 +149,20 @@ class TrainConfig:
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         for name in ("dropout", "state_drop", "val_fraction", "test_fraction", "warmup"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be at least 0 and below 1")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be above 0")
+        shares = self.val_fraction + self.test_fraction
+        _require(shares < 1, "test_fraction", self.test_fraction, "leaves nothing to train on with --val-fraction")
+        _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "must be above 0")
         _require(self.grad_clip >= 0, "grad_clip", self.grad_clip, "must be 0 (no limit) or more")
         _require(
             0 <= self.final_learning_rate <= 1, "final_learning_rate", self.final_learning_rate, "is a share: 0 to 1"
         )
-        _require(self.epochs > 0 or self.max_steps > 0, "epochs", self.epochs, "must be above 0")
+        _require(0 < self.epochs < math.inf or self.max_steps > 0, "epochs", self.epochs, "must be above 0")
         _require(self.min_seq_length <= self.seq_length, "min_seq_length", self.min_seq_length, "is above --seq-length")
         for temperature in self.temperatures:
             _require(0 <= temperature < math.inf, "temperatures", temperature, "must be 0 or more")
         tied_sizes = not self.tie_weights or self.embedding_size == self.hidden_size
         _require(tied_sizes, "tie_weights", True, f"needs --embedding-size {self.hidden_size}")
+        return self
 
 
 def _require(condition: bool, name: str, value: object, demand: str) -> None:
@@ -230,8 +233,8 @@ FIXED_BY_RESUME = (
 )
 """Values that a resumed run cannot change: the text, the model, and what the saved state belongs to."""
 
-_NOT_INHERITED = ("config", "run_dir", "resume", "run_name")
-"""What a configuration file says of the run it belonged to, and a new run does not take over."""
+_OF_THE_CALL = ("config", "run_dir", "resume")
+"""What a configuration file says of the call that wrote it, and no other takes over."""
 
 
 def preset_help() -> str:
@@ -250,15 +253,19 @@ def _flag_value(value: object) -> str:
 def load_config(path: str | Path) -> dict[str, Any]:
     """Reads a JSON or YAML file of `TrainConfig` values; raises `ConfigError` in one line for anything else."""
     try:
-        # Every JSON text that json.dumps writes is YAML too.
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            # Tried first: YAML reads JSON's escapes of characters beyond U+FFFF as two characters.
+            values = json.loads(text)
+        except ValueError:
+            values = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold names and values, such as hidden_size: 256")
-    return _checked({key: value for key, value in values.items() if key not in _NOT_INHERITED}, str(path))
+    return _checked({key: value for key, value in values.items() if key not in _OF_THE_CALL}, str(path))
 
 
 def _checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -267,7 +274,9 @@ def _checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         checked = TypeAdapter(TrainConfig).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
+        raise ConfigError(
+            f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from error
     return {key: getattr(checked, key) for key in values}
 
 
@@ -275,7 +284,7 @@ def from_values(values: Mapping[str, Any], default_preset: str) -> TrainConfig:
     """The configuration that values by their names ask for, as `parse` makes it of flags."""
     given = _checked(values, "settings")
     base = _base(given, default_preset)
-    return dataclasses.replace(base, **{**given, "preset": base.preset})
+    return dataclasses.replace(base, **{**given, "preset": base.preset}).check()
 
 
 def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
@@ -299,7 +308,7 @@ def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
         description=f"{TrainConfig.__doc__}\n\n{preset_help()}",
     )
     lists = {name: getattr(parsed, name) or getattr(base, name) for name in ("corpus", "plugin", "block_plugin")}
-    return dataclasses.replace(parsed, preset=base.preset, **lists)
+    return dataclasses.replace(parsed, preset=base.preset, **lists).check()
 
 
 def _base(given: Mapping[str, Any], default_preset: str) -> TrainConfig:
@@ -307,7 +316,8 @@ def _base(given: Mapping[str, Any], default_preset: str) -> TrainConfig:
     saved: dict[str, Any] = {}
     own_config = Path(given.get("run_dir", "")) / "config.json"
     if given.get("config"):
-        saved = load_config(given["config"])
+        # A run that is repeated is another run, and named as such.
+        saved = {name: value for name, value in load_config(given["config"]).items() if name != "run_name"}
     elif given.get("resume") and given.get("run_dir") and own_config.exists():
         saved = load_config(own_config)
     return base_config(given.get("preset") or saved.get("preset") or default_preset, saved)

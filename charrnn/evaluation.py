@@ -55,8 +55,7 @@ def loss_sum(
     rows = np.array([row for row in share if row * length < num_targets], dtype=np.int64)
     if rows.size == 0:
         return total
-    training, device = model.training, model.output.weight.device
-    model.eval()
+    device = model.output.weight.device
     first, last = rows * length, np.minimum((rows + 1) * length, num_targets)
     state = model.zero_state(len(rows))
     warm_up = min(warm_up, length)
@@ -74,7 +73,6 @@ def loss_sum(
         y_TB = torch.from_numpy(tokens[readable_TB + 1].astype(np.int64)).to(device)
         nats = F.cross_entropy(logits_TBV.flatten(0, 1).float(), y_TB.flatten(), reduction="none")
         total += nats.cpu().double()[torch.from_numpy(position_TB < last).flatten()].sum()
-    model.train(training)
     return total
 
 

@@ -35,6 +35,9 @@ CHECK_EVERY = 10
 """Steps between two looks at whether to stop, on a device where a look has to wait for it."""
 
 
+LOWER = "lower --learning-rate or --grad-clip and start again (what was saved before is kept)"
+
+
 class DivergedError(UserError):
     """The loss is no longer a number."""
 
@@ -62,11 +65,11 @@ class Job:
         device: torch.device = self.accelerator.device
         return device
 
-    def progress(self, at: Position) -> float:
-        """The share of the run that is done, which the learning rate follows."""
+    def progress(self, step: int, time: int) -> float:
+        """The share of the run that is done at a position, which the learning rate follows."""
         if self.config.max_steps:
-            return at.step / self.config.max_steps
-        return at.time / (self.config.epochs * self.rows.row_length)
+            return step / self.config.max_steps
+        return time / (self.config.epochs * self.rows.row_length)
 
     def total_steps(self) -> int:
         """The steps of the whole run; an estimate where windows have random lengths."""
@@ -101,24 +104,28 @@ def train_to_end(job: Job, at: Position) -> str:
     """Trains from a position to the end of the run; returns ``finished``, or ``preempted`` if told to stop."""
     config = job.config
     job.terminal.begin(job.total_steps(), at.step)
-    started, started_at = time.monotonic(), job.progress(at)
+    started, started_at = time.monotonic(), job.progress(at.step, at.time)
     saved = lap = started
     lap_time = at.time
-    while job.progress(at) < 1.0:
+    while job.progress(at.step, at.time) < 1.0:
         save_due = 0 < config.checkpoint_minutes * 60 < time.monotonic() - saved
         epoch = at.time // job.rows.row_length
         norm = take_step(job, at, save_due)
         job.terminal.advance()
-        ended = job.progress(at) >= 1.0
+        ended = job.progress(at.step, at.time) >= 1.0
         epoch_ended = ended or at.time // job.rows.row_length > epoch
         evaluating = epoch_ended or _every(config.eval_every, at.step)
         loss, improved = None, False
         if evaluating or _every(config.log_every, at.step):
             train_loss, grad_norm = read_figures(job, at, norm)
             now = time.monotonic()
-            speed = (at.time - lap_time) * config.batch_size / (now - lap)
-            left = (now - started) * (1 - job.progress(at)) / (job.progress(at) - started_at)
+            speed = (at.time - lap_time) * config.batch_size / max(now - lap, 1e-9)
+            left = (
+                (now - started) * (1 - job.progress(at.step, at.time)) / (job.progress(at.step, at.time) - started_at)
+            )
             loss = measure(job) if evaluating else None
+            if loss is not None and not math.isfinite(loss.nats):
+                raise DivergedError(f"the validation loss is no longer a number at step {at.step}: {LOWER}")
             improved = loss is not None and (at.best_loss is None or loss.nats < at.best_loss)
             at.best_loss = loss.nats if loss is not None and improved else at.best_loss
             report(job, at, train_loss, grad_norm, loss, speed, left)
@@ -162,7 +169,7 @@ def take_step(job: Job, at: Position, save_due: bool) -> Tensor:
     rate = learning_rate_at(
         config.schedule,
         config.learning_rate,
-        progress=job.progress(at),
+        progress=job.progress(at.step + 1, at.time + length),
         epoch=at.time / job.rows.row_length,
         warmup=config.warmup,
         final=config.final_learning_rate,
@@ -219,10 +226,7 @@ def check_finite(job: Job, at: Position, norm: Tensor) -> None:
     """Raises `DivergedError` if the loss or the gradient is not finite; a scaled fp16 gradient may overflow."""
     skipped = job.accelerator.mixed_precision == "fp16"
     if not math.isfinite(float(at.loss_sum)) or not (skipped or math.isfinite(float(norm))):
-        raise DivergedError(
-            f"the loss is no longer a number at step {at.step}: lower --learning-rate or --grad-clip and start again; "
-            "the last checkpoint is from before"
-        )
+        raise DivergedError(f"the loss is no longer a number at step {at.step}: {LOWER}")
 
 
 def measure(job: Job) -> Loss | None:
@@ -293,6 +297,8 @@ def write_samples(job: Job, at: Position, loss: Loss | None) -> None:
 def save_position(job: Job, at: Position, norm: Tensor, loss: Loss | None) -> None:
     """Saves a checkpoint, with the state of all rows, and removes those no longer wanted."""
     check_finite(job, at, norm)
+    if not all(bool(torch.isfinite(weight).all()) for weight in job.model.parameters()):
+        raise DivergedError(f"a weight is no longer a number at step {at.step}: {LOWER}")
     state = _state_of_all_rows(job, at.state)
 
     def save() -> None:

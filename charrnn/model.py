@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
+from safetensors.torch import load_model
 from torch import Tensor, nn
 
 State = tuple[Tensor, Tensor]
@@ -49,6 +54,38 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
                 # LSTM biases hold the gates one after another: input, forget, cell, output.
                 if "bias" in name:
                     parameter[hidden_size : 2 * hidden_size] = 1.0 if "bias_ih" in name else 0.0
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **shape: Any,
+    ) -> CharLSTM:
+        """What the mixin's `from_pretrained` calls: whole safetensors weights or an error, and never a pickle."""
+        file = Path(model_id) / SAFETENSORS_SINGLE_FILE
+        if not file.is_file():
+            file = Path(
+                hf_hub_download(
+                    model_id,
+                    SAFETENSORS_SINGLE_FILE,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
+                )
+            )
+        for name in ("map_location", "strict", "proxies", "resume_download"):
+            shape.pop(name, None)
+        model = cls(**shape)
+        load_model(model, file, strict=True)
+        return model
 
     def forward(self, x_TB: Tensor, state: State, masks: list[Tensor] | None = None) -> tuple[Tensor, State]:
         """Reads T characters in each of B rows, going on from ``state``; returns (logits_TBV, new state).

@@ -47,7 +47,7 @@ def learning_rate_at(
         return peak * progress / warmup
     if schedule == "constant":
         return peak
-    done = min(1.0, (progress - warmup) / (1.0 - warmup)) if warmup < 1.0 else 1.0
+    done = min(1.0, (progress - warmup) / (1.0 - warmup))
     return peak * (final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * done)))
 
 

@@ -30,6 +30,7 @@ MAX_PROMPT = 4_000
 """Characters that a prompt may have; a text that goes on is given to the model again from so far back."""
 INTERVAL = 0.05
 """Seconds of characters that are sent at once."""
+CSS = ".text textarea { font-family: var(--font-mono) }"
 PAGE_PIECE = 25
 """Characters that the page shows in an `INTERVAL` at most: far more than one can read, few enough to watch."""
 
@@ -58,7 +59,9 @@ def complete(models: Models, wanted: Completion, most: int = MAX_LENGTH) -> Iter
         raise ConfigError(f"there is no run {run!r} here: choose {', '.join(models)}")
     settings = wanted.model_dump(exclude={"run", "seed"})
     seed = secrets.randbits(32) if wanted.seed is None else wanted.seed
-    return _pieces(generate(*models[run], **settings, seed=seed), most)
+    characters = generate(*models[run], **settings, seed=seed)
+    # A vocabulary can have lone surrogates, which UTF-8 has not.
+    return _pieces((character.encode("utf-8", "backslashreplace").decode() for character in characters), most)
 
 
 def _pieces(characters: Iterator[str], most: int) -> Iterator[str]:
@@ -74,8 +77,11 @@ def _pieces(characters: Iterator[str], most: int) -> Iterator[str]:
 
 
 def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
-    """The server: `/complete` streams plain text, `/` is the page; requests to another of its names are refused."""
-    # No documentation pages: FastAPI's own load scripts from another server.
+    """The server: `/complete` streams plain text, `/` is the page. It answers to the names in ``hosts`` only.
+
+    Otherwise a page from elsewhere that points its own name at this machine could read what the models write.
+    """
+    # FastAPI's documentation would load scripts from another server.
     app = FastAPI(openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
@@ -90,25 +96,26 @@ def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
         return StreamingResponse(pieces, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
 
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app, make_page(models), path="/", theme=theme, css=CSS, footer_links=[], run_history=False, max_file_size=0
     )
+    return app
 
 
 def _reason(error: UserError | RequestValidationError | ValidationError) -> str:
     if isinstance(error, UserError):
         return str(error)
     first = error.errors()[0]
+    if first["type"] == "extra_forbidden":
+        return f"there is no parameter {first['loc'][-1]!r}: choose {', '.join(Completion.model_fields)}"
     return f"{first['loc'][-1]}: {first['msg']}"
-
-
-CSS = ".text textarea { font-family: var(--font-mono) }"
 
 
 def make_page(models: Models) -> gr.Blocks:
     """The page: how a text begins, and one or two columns that go on from it, each with its own run and settings."""
     several = len(models) > 1
-    with gr.Blocks(title="charrnn", analytics_enabled=False) as page:
+    page = gr.Blocks(title="charrnn", analytics_enabled=False)
+    with page:
         prompt = gr.Textbox(label="Beginning", placeholder="Type how the text begins", lines=2, max_length=MAX_PROMPT)
         with gr.Row():
             length = gr.Slider(100, MAX_LENGTH, 1000, step=100, label="Characters to write")
@@ -130,7 +137,7 @@ def make_page(models: Models) -> gr.Blocks:
             streams: list[Iterator[str]] = []
             try:
                 for box, settings in [first, second][: 1 + values[compare]]:
-                    texts[box] = values[box if event.target == go_on else prompt]
+                    texts[box] = (event.target == go_on and values[box]) or values[prompt]
                     chosen = {name: values[component] for name, component in settings.items()}
                     wanted = Completion(prompt=texts[box][-MAX_PROMPT:], **common, **chosen)
                     streams.append(complete(models, wanted, PAGE_PIECE))

@@ -11,6 +11,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any, TypeVar, cast
 
+import psutil
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
@@ -44,6 +45,12 @@ def restarts() -> int:
     return _from_environment(("TORCHELASTIC_RESTART_COUNT",), 0)
 
 
+def launcher() -> dict[str, float]:
+    """The parent process, by its number and the time it was started at, which no other process shares."""
+    parent = psutil.Process(os.getppid())
+    return {"pid": parent.pid, "started": parent.create_time()}
+
+
 def is_elastic() -> bool:
     """Whether torchrun started this process, and watches its exit code."""
     return "TORCHELASTIC_RUN_ID" in os.environ
@@ -58,9 +65,12 @@ def is_launched() -> bool:
 
 def share_of_cores() -> int:
     """The cores for each process of this machine; a launcher that bound processes to cores has shared them already."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if usable < (os.cpu_count() or 1):
-        return usable
+    if not hasattr(os, "sched_getaffinity"):
+        usable = os.cpu_count() or 1
+    else:
+        usable = len(os.sched_getaffinity(0))
+        if usable < len(os.sched_getaffinity(os.getppid())):
+            return usable
     local = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE")
     return max(1, usable // _from_environment(local, 1))
 
@@ -164,10 +174,8 @@ def sum_over_processes(tensor: Tensor) -> None:
         ) from error
 
 
-class StoppedError(UserError):
-    """A signal that ended the job before there was anything to save."""
-
-    exit_code = 75
+class StoppedError(BaseException):
+    """A signal that ended the job before there was anything to save; like KeyboardInterrupt no `Exception`."""
 
 
 class StopRequest:

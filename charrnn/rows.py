@@ -41,10 +41,14 @@ class RowBatches:
         """Raises `CorpusError` if a row would be shorter than a window, and says which number of rows fits."""
         fitting = (len(tokens) - 1) // seq_length
         if fitting < num_rows:
-            advice = f"--batch-size {fitting} fits" if fitting > 0 else f"use --seq-length {max(1, len(tokens) - 1)}"
+            advice = "take more text"
+            if fitting > 0:
+                advice = f"--batch-size {fitting} fits, or {advice}"
+            elif len(tokens) > 1:
+                advice = f"--batch-size 1 --seq-length {len(tokens) - 1} fits, or {advice}"
             raise CorpusError(
                 f"the training text has {len(tokens):,} characters, too few for {num_rows} rows "
-                f"of windows of {seq_length}: {advice}, or take more text"
+                f"of windows of {seq_length}: {advice}"
             )
         self.row_length = (len(tokens) - 1) // num_rows
         self._tokens = tokens

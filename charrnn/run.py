@@ -25,8 +25,15 @@ SAMPLES = "samples.jsonl"
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_json(path: Path, value: object) -> None:
@@ -60,7 +67,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file; a file that does not exist has none."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Only a newline ends a row: text may hold other characters that Python counts as line ends.
+    with open(path, encoding="utf-8", newline="\n") as file:
+        return [json.loads(line) for line in file]
 
 
 def is_locked(folder: Path) -> bool:
@@ -87,7 +96,8 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
-            lock.acquire(blocking=False)
+            # Not at once: `charrnn runs` may hold it for the moment in which it looks.
+            lock.acquire(timeout=1)
         except Timeout as error:
             raise CheckpointError(f"{self.path} is in use by another job: wait, or use another --run-dir") from error
         except OSError as error:
@@ -101,14 +111,18 @@ class RunFolder:
     def last_step(self) -> int:
         """The step of the last whole line of metrics; 0 if there is none."""
         path = self.path / METRICS
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        whole = [line for line in lines if line.endswith(b"\n")]
+        whole = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         return int(json.loads(whole[-1])["step"]) if whole else 0
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Adds a row to `METRICS` or `SAMPLES`, where others can read it at once."""
-        with open(self.path / name, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        line = json.dumps(row, ensure_ascii=False) + "\n"
+        try:
+            # Half a surrogate pair has no UTF-8; its backslash form is JSON's own escape.
+            with open(self.path / name, "a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                file.write(line)
+        except OSError as error:
+            raise CheckpointError(f"cannot write {self.path / name}: {error.strerror}") from error
 
     def lengths(self) -> dict[str, int]:
         """The files' lengths in bytes, on disk for good: what a checkpoint says they were."""
@@ -136,9 +150,9 @@ class RunFolder:
         """Releases the lock, if it is held; a folder that came to nothing is removed if nothing else lies in it."""
         if self._lock is None:
             return
-        self._lock.release()
-        self._lock = None
         if unused and not self.begun:
             (self.path / ".lock").unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
+        self._lock.release()
+        self._lock = None

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import ConfigError
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model import CharLSTM
 from charrnn.vocab import Vocabulary
 
@@ -24,7 +24,7 @@ class Stepper:
 
     def __init__(self, model: CharLSTM) -> None:
         weights: dict[str, Array] = {
-            name: weight.detach().float().cpu().numpy() for name, weight in model.state_dict().items()
+            name: weight.detach().float().cpu().numpy().copy() for name, weight in model.state_dict().items()
         }
         self._hidden_size = model.hidden_size
         self._recurrent = [weights[f"lstms.{layer}.weight_hh_l0"] for layer in range(model.num_layers)]
@@ -69,8 +69,8 @@ def probabilities(
         certain = np.zeros(len(logits))
         certain[int(np.argmax(logits))] = 1.0
         return certain
-    scaled = logits.astype(np.float64) / temperature
-    weights: npt.NDArray[np.float64] = np.exp(scaled - scaled.max())
+    with np.errstate(over="ignore"):
+        weights: npt.NDArray[np.float64] = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
     weights /= weights.sum()
     if top_k > 0 or top_p < 1.0:
         likeliest = np.argsort(-weights, kind="stable")
@@ -157,6 +157,10 @@ def _draws(
         for token in tokens:
             logits = stepper.step(int(token))
         for _ in range(length):
+            if not np.isfinite(logits).all():
+                raise CheckpointError(
+                    "the model gives no numbers any more: its training has diverged; use another checkpoint"
+                )
             allowed = np.append(-np.inf, logits[1:]) if vocab.has_unknown else logits
             cumulative = np.cumsum(probabilities(allowed, temperature, top_k, top_p))
             drawn = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))

@@ -15,9 +15,9 @@ import torch
 from accelerate import Accelerator
 
 from charrnn import checkpoint, processes
-from charrnn.config import TrainConfig, check_resumed, load_config, parse
+from charrnn.config import TrainConfig, check_resumed, load_config, parse, to_json
 from charrnn.corpus import CorpusSpec
-from charrnn.errors import ConfigError, UserError, report
+from charrnn.errors import CheckpointError, ConfigError, UserError, report
 from charrnn.loop import Job, Position, fresh_position, restored_position, train_to_end, versions
 from charrnn.model import CharLSTM
 from charrnn.optim import make_optimizer
@@ -25,7 +25,7 @@ from charrnn.plugins import Corpora
 from charrnn.processes import LostProcessError, StopRequest, on_each, on_main
 from charrnn.randomness import derived_seed
 from charrnn.rows import RowBatches, row_share
-from charrnn.run import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_json, write_text
+from charrnn.run import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_text
 from charrnn.step import FlatGradients
 from charrnn.store import TokenStore, build_store, fingerprint, open_or_build
 from charrnn.tracking import TRACKERS, Terminal
@@ -50,6 +50,9 @@ def main(args: Sequence[str] | None = None) -> int:
         _, outcome = train(config, stop)
     except UserError as error:
         return report(error) if is_main or isinstance(error, LostProcessError) else error.exit_code
+    except processes.StoppedError as error:
+        print(error, file=sys.stderr)
+        return PREEMPTED
     except KeyboardInterrupt:
         return 130
     # torchrun takes any code but 0 for a crash, and would start the run again that it was told to stop.
@@ -64,8 +67,9 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
     run = RunFolder(on_main(accelerator, lambda: choose_run_dir(config)))
     on_main(accelerator, lambda: run.open(resume=resume))
     try:
-        config, start = on_each(accelerator, lambda: with_starting_model(config))
-        text = on_each(accelerator, lambda: open_text(config, run.path, start[1] if start else None))
+        own = run.path if on_main(accelerator, lambda: run.begun) else None
+        config, start, vocab = on_each(accelerator, lambda: starting_point(config, own))
+        text = on_each(accelerator, lambda: open_text(config, run.path, vocab))
         processes.require_same(accelerator, text.digest, "the text differs between the processes of the job")
         job = on_each(accelerator, lambda: prepare(config, accelerator, run, text, start, stop))
         newest = on_main(accelerator, lambda: find_checkpoint(job) if resume else None)
@@ -95,7 +99,7 @@ def choose_run_dir(config: TrainConfig) -> Path:
     parent = Path("runs")
     if processes.restarts():
         for status in sorted(parent.glob("*/status.json"), reverse=True):
-            if read_json(status).get("launcher") == os.getppid():
+            if read_json(status).get("launcher") == processes.launcher():
                 return status.parent
     if config.resume:
         newest = max(parent.glob("*/config.json"), default=None)
@@ -104,10 +108,15 @@ def choose_run_dir(config: TrainConfig) -> Path:
     return new_run_folder(parent, config.corpus)
 
 
-def with_starting_model(config: TrainConfig) -> tuple[TrainConfig, tuple[CharLSTM, Vocabulary] | None]:
-    """The model of --init-from, if any, and the configuration with its shape."""
+def starting_point(config: TrainConfig, own: Path | None) -> tuple[TrainConfig, CharLSTM | None, Vocabulary | None]:
+    """What --init-from and --vocab say: the configuration with that model's shape, its weights, the vocabulary.
+
+    A run that is resumed has all of it in its own folder, whatever became of the files it once came from.
+    """
+    if own is not None:
+        return config, None, Vocabulary.load(own / "vocab.json") if config.init_from or config.vocab else None
     if not config.init_from:
-        return config, None
+        return config, None, Vocabulary.load(Path(config.vocab)) if config.vocab else None
     model, vocab = checkpoint.load_model(checkpoint.find_model(Path(config.init_from)))
     shape: dict[str, Any] = {
         "hidden_size": model.hidden_size,
@@ -115,7 +124,7 @@ def with_starting_model(config: TrainConfig) -> tuple[TrainConfig, tuple[CharLST
         "embedding_size": model.embedding_size,
         "tie_weights": model.tie_weights,
     }
-    return replace(config, **shape), (model, vocab)
+    return replace(config, **shape), model, vocab
 
 
 def open_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> TokenStore:
@@ -124,8 +133,6 @@ def open_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> T
     It lies in the user's cache if every loader can tell, without reading the text, that it is the same; else in the
     run's folder.
     """
-    if config.vocab and vocab is None:
-        vocab = Vocabulary.load(Path(config.vocab))
     corpora = Corpora(config.plugin, config.block_plugin)
     specs = [CorpusSpec.parse(spec) for spec in config.corpus]
     found = [(spec, corpora.find(spec)) for spec in specs]
@@ -154,7 +161,7 @@ def prepare(
     accelerator: Accelerator,
     run: RunFolder,
     text: TokenStore,
-    start: tuple[CharLSTM, Vocabulary] | None,
+    start: CharLSTM | None,
     stop: StopRequest,
 ) -> Job:
     """Everything a process needs to train; raises a `UserError` for what cannot work, before anything is written."""
@@ -172,7 +179,7 @@ def prepare(
         len(text.vocab), config.hidden_size, config.num_layers, config.embedding_size, tie_weights=config.tie_weights
     )
     if start:
-        model.load_state_dict(start[0].state_dict())
+        model.load_state_dict(start.state_dict())
     # Told that it only evaluates, Accelerate places the model and its precision, and leaves the gradients to us.
     model = accelerator.prepare_model(model, evaluation_mode=True)
     optimizer = accelerator.prepare_optimizer(
@@ -219,9 +226,9 @@ def begin(job: Job, newest: Path | None) -> None:
         for report in job.text.corpora
     }
     job.tracker.start(config.project, config.run_name or run.path.name, {**asdict(config), **versions(), **about})
-    write_json(run.path / "config.json", asdict(config))
     write_text(run.path / "vocab.json", job.text.vocab.to_json())
-    run.write_status("running", pid=os.getpid(), launcher=os.getppid())
+    write_text(run.path / "config.json", to_json(config))
+    run.write_status("running", pid=os.getpid(), launcher=processes.launcher())
     announce(job, newest)
 
 
@@ -246,9 +253,15 @@ def conclude(job: Job, at: Position, outcome: str, reason: str) -> None:
     if not job.accelerator.is_main_process:
         return
     run = job.run
-    advice = job.tracker.finish()
-    run.write_status(outcome, step=at.step, reason=reason, pid=os.getpid(), launcher=os.getppid())
-    run.close()
+    try:
+        advice = job.tracker.finish()
+    finally:
+        try:
+            run.write_status(outcome, step=at.step, reason=reason, pid=os.getpid(), launcher=processes.launcher())
+        except CheckpointError as error:
+            # Said, not raised: what ended the run is the news.
+            LOG.warning("%s", error)
+        run.close()
     if outcome == "preempted":
         job.terminal.say(f"stopped at step {at.step} ({reason}); go on with --run-dir {run.path} --resume")
     elif outcome == "finished":

@@ -243,13 +243,13 @@ def test_values_are_judged_together_with_what_they_are_used_with(
 )
 def test_a_value_that_cannot_be_names_its_flag(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"^--{name.replace('_', '-')} ") as caught:
-        TrainConfig(**{name: value})
+        TrainConfig(**{name: value}).check()
     one_line(caught)
 
 
 def test_held_out_shares_that_leave_nothing_to_train_on_are_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="fraction"):
-        TrainConfig(val_fraction=0.6, test_fraction=0.5)
+        TrainConfig(val_fraction=0.6, test_fraction=0.5).check()
 
 
 def test_a_wrong_flag_value_is_told_by_the_flag() -> None:

@@ -259,7 +259,7 @@ def is_training(run_dir: Path, process: subprocess.Popen[str]) -> bool:
     if not (run_dir / "status.json").exists():
         return False
     values = status(run_dir)
-    return values["state"] == "running" and process.pid in (values["pid"], values["launcher"])
+    return values["state"] == "running" and process.pid in (values["pid"], values["launcher"]["pid"])
 
 
 def test_three_kills(text_file: Path, tmp_path: Path) -> None:

@@ -105,7 +105,11 @@ class WandbServer(ThreadingHTTPServer):
 
     def CreateArtifact(self, input: Values) -> Values:
         self.artifacts.append(input)
-        artifact = {"id": str(len(self.artifacts) - 1), "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+        artifact = {
+            "id": str(len(self.artifacts) - 1),
+            "state": "PENDING",
+            "artifactSequence": {"latestArtifact": None},
+        }
         return {"createArtifact": {"artifact": artifact}}
 
     def CreateArtifactManifest(self, artifactID: str, **_: Any) -> Values:

@@ -18,6 +18,11 @@ from charrnn.errors import ConfigError
 
 LOG = logging.getLogger(__name__)
 
+OPEN = (
+    "not only this machine can connect: whoever reaches port %d can write with these models, which may repeat what "
+    "they were trained on, and keep the processor busy; there is no password, and no encryption"
+)
+
 
 @dataclass(frozen=True)
 class PlayOptions:
@@ -47,20 +52,15 @@ def main(args: Sequence[str]) -> int:
     with listen(options.host, options.port) as listener:
         # Gradio takes seconds to import: everything that can be wrong has been said before.
         import uvicorn
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         from charrnn.play import make_app
 
         address, port = listener.getsockname()[:2]
-        local = ip_address(address).is_loopback
-        if not local:
-            LOG.warning(
-                "listening on %s: whoever can reach port %d of this machine can use these models and its processor, "
-                "without a password or encryption; a model may repeat what it was trained on",
-                options.host,
-                port,
-            )
-        app = make_app(models, ["localhost", "127.0.0.1", "::1", options.host] if local else ["*"])
+        closed = ip_address(address).is_loopback
+        if not closed:
+            LOG.warning(OPEN, port)
+        app = make_app(models, ["localhost", "127.0.0.1", "[::1]", options.host] if closed else ["*"])
         print(f"http://{f'[{address}]' if ':' in address else address}:{port}/  (Ctrl-C ends it)", flush=True)
         # Pages keep a connection open for as long as they are: an end cuts them off, which is no error.
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))

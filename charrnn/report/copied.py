@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.vocab import Ids
+from charrnn.vocab import Ids, Vocabulary
 
 SHORTEST = 16
 """Characters of a passage that counts as copied (a power of two); what is shorter is words and turns of phrase."""
@@ -33,27 +33,37 @@ class Passage:
     """Where it stands in the training text for the first time."""
 
 
-def copied_passages(texts: Sequence[Ids], training: Ids) -> list[list[Passage]]:
+def copied_passages(texts: Sequence[str], vocab: Vocabulary, training: Ids) -> list[list[Passage]]:
     """For each text its passages that stand in the training text and can be made no longer; the longest first.
 
-    The training text is read once, all of it, in blocks. A passage is found by the hash of its first `SHORTEST`
-    characters (Rabin & Karp 1987), and then compared.
+    White space at the ends of a passage does not count: a line's indentation is not copied. The training text is read
+    once, all of it, in blocks. A passage is found by the hash of its first `SHORTEST` characters (Rabin & Karp 1987),
+    and then compared.
     """
     # Between two texts stands what is in no training text, so that no passage crosses it.
-    written = np.concatenate([np.append(text.astype(np.int64), -1) for text in texts])
+    written = np.concatenate([np.array([-1]), *(np.append(vocab.encode(text).astype(np.int64), -1) for text in texts)])
     longest: dict[int, Passage] = {}
     for starts, sources in _candidates(written, training):
         lengths = _common_lengths(written, starts, training, sources)
         for start, length, source in zip(starts.tolist(), lengths.tolist(), sources.tolist(), strict=True):
-            if length >= SHORTEST and (start not in longest or length > longest[start].length):
+            if start not in longest or length > longest[start].length:
                 longest[start] = Passage(start, length, source)
-    passages, first = [], 0
+    passages, first = [], 1
     for text in texts:
-        own = [longest[start] for start in range(first, first + len(text)) if start in longest]
-        own = [Passage(passage.start - first, passage.length, passage.source) for passage in own]
+        found = [
+            _stripped(longest[first + start], start, text) for start in range(len(text)) if first + start in longest
+        ]
+        own = [passage for passage in found if passage.length >= SHORTEST]
         passages.append(sorted(own, key=lambda passage: -passage.length))
         first += len(text) + 1
     return passages
+
+
+def _stripped(passage: Passage, start: int, text: str) -> Passage:
+    """A passage that starts here in a text, without the white space at its ends."""
+    part = text[start : start + passage.length]
+    left = len(part) - len(part.lstrip())
+    return Passage(start + left, len(part.strip()), passage.source + left)
 
 
 def copied_lengths(passages: Sequence[Passage], num_characters: int) -> Ints:

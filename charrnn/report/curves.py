@@ -19,13 +19,13 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Line:
-    """A line: its points in per cent, y downwards, and its first, last and lowest value."""
+    """A line: its points in per cent, y downwards, and its first, last and lowest value, as they are shown."""
 
     name: str
     points: list[tuple[float, float]]
-    first: float
-    last: float
-    lowest: float
+    first: str
+    last: str
+    lowest: str
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,16 @@ def draw(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, st
     return Chart(
         title,
         [
-            Line(name, scaled(_thinned(points)), *map(float, (points[0, 1], points[-1, 1], points[:, 1].min())))
+            Line(name, scaled(_thinned(points)), *map(_number, (points[0, 1], points[-1, 1], points[:, 1].min())))
             for name, points in series.items()
         ],
-        [(100 * tick / right, f"{tick:g}") for tick in x_ticks if tick <= right],
-        [(100 * (top - tick) / (top - bottom), f"{tick:,.10g}") for tick in y_ticks],
+        [(100 * tick / right, _number(tick)) for tick in x_ticks if tick <= right],
+        [(100 * (top - tick) / (top - bottom), _number(tick)) for tick in y_ticks],
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def _points(rows: Iterable[Mapping[str, Any]], column: str) -> Points:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from charrnn.model import CharLSTM
 from charrnn.report.cells import named_cells
-from charrnn.report.copied import SHORTEST, copied_lengths, copied_passages
+from charrnn.report.copied import SHORTEST, Passage, copied_lengths, copied_passages
 from charrnn.report.curves import draw
 from charrnn.report.reading import Reading, read
 from charrnn.vocab import Ids, Vocabulary
@@ -29,6 +29,9 @@ MAX_COLUMNS = 6
 
 EXCERPT = 3000
 """Characters of the text that is shaded by surprise."""
+
+LINE = 200
+"""Characters within which it may begin with a line."""
 
 MOST_BITS = 8
 """The surprise from which on the shade is the same."""
@@ -141,63 +144,52 @@ def latest(samples: Sequence[Row]) -> list[Row]:
 
 
 def copied(samples: Sequence[Row], vocab: Vocabulary, texts: Texts, reading: Reading) -> dict[str, Any]:
-    """How much of the samples stands in the training text; and of the held-out text, which was never copied."""
-    written = [vocab.encode(row["text"]) for row in samples]
-    names = [f"temperature {row['temperature']:g}" for row in samples]
+    """How much of the samples stands in the training text; and how much of a text that was not copied."""
+    written = [(f"temperature {row['temperature']:g}", row["text"]) for row in samples]
     if texts.is_held_out:
-        written.append(reading.tokens_N)
-        names.append("the validation text, to compare")
-    rows: list[dict[str, Any]] = []
-    longest: list[dict[str, Any]] = []
-    passages = copied_passages(written, texts.train) if written else []
-    for name, ids, found in zip(names, written, passages, strict=True):
-        lengths = copied_lengths(found, len(ids))
-        rows.append(
-            {
-                "name": name,
-                "characters": len(ids),
-                "share": float((lengths > 0).mean()) if len(ids) else 0.0,
-                "longest": int(lengths.max(initial=0)),
-                "marked": _runs(vocab.decode(ids), lengths.tolist()),
-            }
-        )
-        if len(rows) > len(samples):
-            break
-        for passage in found:
-            before, start = max(0, passage.source - CONTEXT), passage.source
-            stop = start + passage.length
-            longest.append(
-                {
-                    "name": name,
-                    "length": passage.length,
-                    "source": start,
-                    "before": vocab.decode(texts.train[before:start]),
-                    "text": vocab.decode(texts.train[start:stop]),
-                    "after": vocab.decode(texts.train[stop : stop + CONTEXT]),
-                }
-            )
-    longest = [passage for passage in longest if not passage["text"].isspace()]
-    longest.sort(key=lambda passage: -passage["length"])
+        written.append(("the validation text, to compare", vocab.decode(reading.tokens_N)))
+    found = copied_passages([text for _, text in written], vocab, texts.train)
+    rows = []
+    for (name, text), passages in zip(written, found, strict=True):
+        lengths = copied_lengths(passages, len(text))
+        share = np.count_nonzero(lengths) / max(1, len(text))
+        longest = int(lengths.max(initial=0))
+        runs = _runs(text, lengths.tolist())
+        rows.append({"name": name, "characters": len(text), "share": share, "longest": longest, "runs": runs})
+    named = [(name, passage) for (name, _), own in zip(written[: len(samples)], found, strict=False) for passage in own]
+    named.sort(key=lambda pair: -pair[1].length)
     return {
         "rows": rows,
-        "marked": rows[: len(samples)],
-        "longest": longest[:MAX_PASSAGES],
+        "samples": rows[: len(samples)],
+        "longest": [_in_context(name, passage, vocab, texts.train) for name, passage in named[:MAX_PASSAGES]],
         "shortest": SHORTEST,
-        "characters": len(texts.train),
+        "num_characters": len(texts.train),
+    }
+
+
+def _in_context(name: str, passage: Passage, vocab: Vocabulary, training: Ids) -> dict[str, Any]:
+    start, stop = passage.source, passage.source + passage.length
+    return {
+        "name": name,
+        "length": passage.length,
+        "source": start,
+        "before": vocab.decode(training[max(0, start - CONTEXT) : start]),
+        "text": vocab.decode(training[start:stop]),
+        "after": vocab.decode(training[stop : stop + CONTEXT]),
     }
 
 
 def surprise(reading: Reading, vocab: Vocabulary) -> dict[str, Any]:
     """Each character of the excerpt with its shade, 0 to `MOST_BITS`, and what the model expected in its place."""
-    text = vocab.decode(reading.tokens_N[:EXCERPT])
-    likeliest = [[_named(vocab.decode([token])) for token in tokens] for tokens in reading.likeliest_NK[:EXCERPT]]
+    text = vocab.decode(reading.tokens_N)
+    start = text.find("\n", 0, LINE) + 1
     characters = []
-    for character, bits, names, shares in zip(
-        text, reading.surprise_N.tolist(), likeliest, reading.probability_NK.tolist(), strict=False
-    ):
-        lines = [f"{share:6.1%}  {name}" for name, share in zip(names, shares, strict=True)]
-        note = "\n".join([f"{_named(character)} had {2**-bits:.1%}, {bits:.1f} bits", *lines])
-        characters.append((min(MOST_BITS, round(bits)), character, note))
+    for index in range(start, min(start + EXCERPT, len(text))):
+        bits = float(reading.surprise_N[index])
+        expected = zip(reading.likeliest_NK[index], reading.probability_NK[index], strict=True)
+        lines = [f"{share:6.1%}  {_named(vocab.decode([token]))}" for token, share in expected]
+        note = "\n".join([f"{_named(text[index])} had {2**-bits:.1%}, {bits:.1f} bits", *lines])
+        characters.append((min(MOST_BITS, round(bits)), text[index], note))
     return {"characters": characters, "mean": float(reading.surprise_N.mean()), "most": MOST_BITS}
 
 
