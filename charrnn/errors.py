@@ -27,7 +27,7 @@ class CheckpointError(UserError):
     """A checkpoint or run folder that is damaged, missing, in use or of another run."""
 
 
-def report(error: UserError) -> int:
+def tell(error: UserError) -> int:
     """Says what is wrong on standard error and returns the exit code; CHARRNN_TRACEBACK=1 adds where it was found."""
     if os.environ.get("CHARRNN_TRACEBACK") == "1":
         traceback.print_exception(error)

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from charrnn import checkpoint, processes
 from charrnn.config import TrainConfig, check_resumed, load_config, parse, to_json
 from charrnn.corpus import CorpusSpec
-from charrnn.errors import CheckpointError, ConfigError, UserError, report
+from charrnn.errors import CheckpointError, ConfigError, UserError, tell
 from charrnn.loop import Job, Position, fresh_position, restored_position, train_to_end, versions
 from charrnn.model import CharLSTM
 from charrnn.optim import make_optimizer
@@ -49,7 +49,7 @@ def main(args: Sequence[str] | None = None) -> int:
         config = parse(sys.argv[1:] if args is None else args, "gpu" if torch.cuda.is_available() else "laptop")
         _, outcome = train(config, stop)
     except UserError as error:
-        return report(error) if is_main or isinstance(error, LostProcessError) else error.exit_code
+        return tell(error) if is_main or isinstance(error, LostProcessError) else error.exit_code
     except processes.StoppedError as error:
         print(error, file=sys.stderr)
         return PREEMPTED

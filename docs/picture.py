@@ -86,7 +86,7 @@ def plot(metrics: list[Row], x: Scale, y: Scale, lowest: float, highest: float) 
         parts += [text_at(LEFT - 8, y(loss) + 4, str(loss), "faint end")]
     for power in range(1, 10):
         if metrics[0]["step"] <= 10**power <= metrics[-1]["step"]:
-            parts += [text_at(x(10**power), BOTTOM + 20, f"step {10**power:,}", "faint middle")]
+            parts += [text_at(min(x(10**power), RIGHT - 30), BOTTOM + 20, f"step {10**power:,}", "faint middle")]
     measured = [row for row in metrics if row["val_loss"] is not None]
     parts += [curve(((x(row["step"]), y(row["train_loss"])) for row in metrics), "soft")]
     parts += [curve((x(row["step"]), y(row["val_loss"])) for row in measured)]
@@ -110,7 +110,7 @@ def picture(run: Path) -> str:
 
     title = f"charrnn train --corpus {' --corpus '.join(config['corpus'])}"
     parts = [text_at(24, 34, title, "code")]
-    parts += [text_at(RIGHT - 100, 34, f"loss on held-out text, at best {min(held_out):.2f}", "accent end")]
+    parts += [text_at(RIGHT - 112, 34, f"loss on held-out text: {min(held_out):.2f} nats a character", "accent end")]
     parts += [text_at(RIGHT, 34, "on training text", "faint end")]
     parts += plot(metrics, x, y, lowest, highest)
     for index, row in enumerate(samples):

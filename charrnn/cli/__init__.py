@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from charrnn import __version__
-from charrnn.errors import UserError, report
+from charrnn.errors import UserError, tell
 
 COMMANDS = {
     "train": "train a model (as `accelerate launch -m charrnn.train` does, in one process)",
@@ -51,7 +51,7 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        return report(error)
+        return tell(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

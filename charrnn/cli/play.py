@@ -57,10 +57,7 @@ def main(args: Sequence[str]) -> int:
         from charrnn.play import make_app
 
         address, port = listener.getsockname()[:2]
-        closed = ip_address(address).is_loopback
-        if not closed:
-            LOG.warning(OPEN, port)
-        app = make_app(models, ["localhost", "127.0.0.1", "[::1]", options.host] if closed else ["*"])
+        app = make_app(models, host_names(address, port))
         print(f"http://{f'[{address}]' if ':' in address else address}:{port}/  (Ctrl-C ends it)", flush=True)
         # Pages keep a connection open for as long as they are: an end cuts them off, which is no error.
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
@@ -80,3 +77,11 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(
             f"cannot listen on {host}:{port}: {reason}; choose another --port, or 0 for a free one"
         ) from error
+
+
+def host_names(address: str, port: int) -> list[str]:
+    """The names to answer to: this machine's for itself, or any, with a warning, if others can connect."""
+    if ip_address(address).is_loopback:
+        return ["localhost", "[::1]", address]
+    LOG.warning(OPEN, port)
+    return ["*"]

@@ -49,7 +49,7 @@ def main(args: Sequence[str]) -> int:
     model, vocab = load_model(folder)
     torch.set_num_threads(share_of_cores())
     config = TrainConfig(**load_config(run / "config.json"))
-    metrics, samples = read_lines(run / METRICS), read_lines(run / SAMPLES)
+    metrics, samples = read_rows(run / METRICS), read_rows(run / SAMPLES)
     try:
         texts: Texts | str = find_texts(config, run, folder, vocab)
     except UserError as error:
@@ -62,6 +62,14 @@ def main(args: Sequence[str]) -> int:
     write(target, page)
     print(target)
     return 0
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; raises `CheckpointError` if one is not whole."""
+    try:
+        return read_lines(path)
+    except ValueError as error:
+        raise CheckpointError(f"{path} has a row that is not whole: if the run is writing it, try again") from error
 
 
 def find_texts(config: TrainConfig, run: Path, folder: Path, vocab: Vocabulary) -> Texts:

@@ -65,7 +65,8 @@ def _correlations(cells_NC: npt.NDArray[np.float32], values_N: Floats) -> Floats
     """Pearson's correlation of each cell with a feature; 0 where one of the two never changes."""
     cells_NC, values_N = cells_NC - cells_NC.mean(axis=0), values_N - values_N.mean()
     scale_C = np.sqrt((cells_NC**2).sum(axis=0) * (values_N**2).sum())
-    return np.divide(values_N @ cells_NC, scale_C, out=np.zeros(len(scale_C)), where=scale_C > 0)
+    correlations_C: Floats = np.divide(values_N @ cells_NC, scale_C, out=np.zeros(len(scale_C)), where=scale_C > 0)
+    return correlations_C
 
 
 def _liveliest(values: Floats, text: str) -> int:
@@ -74,11 +75,11 @@ def _liveliest(values: Floats, text: str) -> int:
     return max(starts, key=lambda start: float(values[start : start + EXCERPT].std()))
 
 
-def _matches(text: str, pattern: str, value: Callable[[re.Match[str]], object]) -> Floats:
+def _matches(text: str, pattern: str, value: Callable[[re.Match[str]], npt.ArrayLike]) -> Floats:
     """What ``value`` says of each match, on the characters of the match; 0 elsewhere."""
     values = np.zeros(len(text))
     for match in re.finditer(pattern, text):
-        values[match.start() : match.end()] = value(match)
+        values[match.start() : match.end()] = np.asarray(value(match))
     return values
 
 

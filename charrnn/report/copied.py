@@ -30,7 +30,7 @@ class Passage:
     start: int
     length: int
     source: int
-    """Where it stands in the training text for the first time."""
+    """Where it stands in the training text; it may stand elsewhere too."""
 
 
 def copied_passages(texts: Sequence[str], vocab: Vocabulary, training: Ids) -> list[list[Passage]]:
@@ -41,7 +41,7 @@ def copied_passages(texts: Sequence[str], vocab: Vocabulary, training: Ids) -> l
     and then compared.
     """
     # Between two texts stands what is in no training text, so that no passage crosses it.
-    written = np.concatenate([np.array([-1]), *(np.append(vocab.encode(text).astype(np.int64), -1) for text in texts)])
+    written = np.concatenate([[-1], *(np.append(vocab.encode(text).astype(np.int64), -1) for text in texts)])
     longest: dict[int, Passage] = {}
     for starts, sources in _candidates(written, training):
         lengths = _common_lengths(written, starts, training, sources)
@@ -86,7 +86,7 @@ def _candidates(written: Ints, training: Ids) -> Iterator[tuple[Ints, Ints]]:
     sieve[_bits(distinct)] = True
     # In order of the hash and then of the character before, so that the pairs to be left out lie together.
     span = int(np.iinfo(training.dtype).max) + 3
-    keys = np.searchsorted(distinct, hashes) * span + np.append(-1, written[: len(hashes) - 1]) + 1
+    keys = np.searchsorted(distinct, hashes) * span + np.append(-1, written)[: len(hashes)] + 1
     order = np.argsort(keys)
     keys = keys[order]
     for block in range(0, len(training), BLOCK):

@@ -154,7 +154,7 @@ def copied(samples: Sequence[Row], vocab: Vocabulary, texts: Texts, reading: Rea
         lengths = copied_lengths(passages, len(text))
         share = np.count_nonzero(lengths) / max(1, len(text))
         longest = int(lengths.max(initial=0))
-        runs = _runs(text, lengths.tolist())
+        runs = [] if text.isspace() else _runs(text, lengths.tolist())
         rows.append({"name": name, "characters": len(text), "share": share, "longest": longest, "runs": runs})
     named = [(name, passage) for (name, _), own in zip(written[: len(samples)], found, strict=False) for passage in own]
     named.sort(key=lambda pair: -pair[1].length)
