@@ -128,6 +128,8 @@ class TrainConfig:
     """Where metrics and samples go, besides the run's folder."""
     project: str = "charrnn"
     """The project's name in the tracker."""
+    log_model: bool = False
+    """Store the best model as an artifact of the wandb run when the run ends."""
     run_name: str = ""
     """The run's name in the tracker; the default is the run folder's name."""
 
@@ -162,6 +164,7 @@ class TrainConfig:
             _require(0 <= temperature < math.inf, "temperatures", temperature, "must be 0 or more")
         tied_sizes = not self.tie_weights or self.embedding_size == self.hidden_size
         _require(tied_sizes, "tie_weights", True, f"needs --embedding-size {self.hidden_size}")
+        _require(not self.log_model or self.tracker == "wandb", "log_model", True, "needs --tracker wandb")
         return self
 
 

@@ -26,7 +26,7 @@ from charrnn.processes import StopRequest, on_main, sum_over_processes
 from charrnn.randomness import derived_seed, generator_at
 from charrnn.rows import RowBatches, row_share
 from charrnn.run import METRICS, SAMPLES, RunFolder
-from charrnn.sampling import default_prompt, generate
+from charrnn.sampling import default_prompt, generate_scored
 from charrnn.step import FlatGradients, forget, training_step
 from charrnn.store import TokenStore
 from charrnn.tracking import Terminal, Tracker
@@ -268,29 +268,25 @@ def write_samples(job: Job, at: Position, loss: Loss | None) -> None:
     if not job.accelerator.is_main_process or job.config.sample_length == 0:
         return
     prompt = job.config.prompt or default_prompt(job.text.vocab)
+    length, seed = job.config.sample_length, derived_seed(job.config.seed, 0, "samples")
+    scored = [
+        list(generate_scored(job.model, job.text.vocab, prompt, length=length, temperature=temperature, seed=seed))
+        for temperature in job.config.temperatures
+    ]
     rows = [
         {
             "epoch": round(at.time / job.rows.row_length, 6),
             "step": at.step,
             "temperature": temperature,
             "prompt": prompt,
-            "text": "".join(
-                generate(
-                    job.model,
-                    job.text.vocab,
-                    prompt,
-                    length=job.config.sample_length,
-                    temperature=temperature,
-                    seed=derived_seed(job.config.seed, 0, "samples"),
-                )
-            ),
+            "text": "".join(character for character, _ in characters),
             "val_loss": loss.nats if loss else None,
         }
-        for temperature in job.config.temperatures
+        for temperature, characters in zip(job.config.temperatures, scored, strict=True)
     ]
     for row in rows:
         job.run.append(SAMPLES, row)
-    job.tracker.log_samples(rows, at.step)
+    job.tracker.log_samples(rows, scored, at.step)
     job.terminal.samples(rows)
 
 

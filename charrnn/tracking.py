@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import secrets
@@ -18,12 +19,16 @@ from tqdm import tqdm
 
 from charrnn.errors import ConfigError
 from charrnn.run import METRICS, read_json, read_lines, write_json
+from charrnn.shading import shaded_html
+
+LOG = logging.getLogger(__name__)
 
 COLUMNS = ("epoch", "step", "temperature", "prompt", "text", "val_loss")
 """The columns of the sample table."""
 
 
 Row = Mapping[str, Any]
+Scored = Sequence[tuple[str, float]]
 
 
 class Tracker:
@@ -50,17 +55,20 @@ class Tracker:
     def log(self, metrics: Mapping[str, float | None], step: int) -> None:
         """Logs the numbers of a line of metrics against its step."""
         if step > self.told_until:
-            known = {name: value for name, value in metrics.items() if value is not None and name != "step"}
+            known = {name: value for name, value in metrics.items() if value is not None}
             self.accelerator.log(known, step=step)
 
-    def log_samples(self, rows: Sequence[Row], step: int) -> None:
-        """Adds rows of `COLUMNS` to the sample table."""
+    def log_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
+        """Adds rows of `COLUMNS` to the sample table; ``scored`` has each one's characters with their probability."""
         self.rows += rows
         if step > self.told_until:
-            self.show_samples(rows, step)
+            self.show_samples(rows, scored, step)
 
-    def show_samples(self, rows: Sequence[Row], step: int) -> None:
+    def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         """Shows new rows, which `rows` has already, as the tracker can."""
+
+    def log_model(self, folder: Path) -> None:
+        """Stores a model folder with the run, where the tracker can."""
 
     def finish(self) -> str:
         """Closes the tracker, if it was started; returns what the user may do next with what it recorded."""
@@ -81,7 +89,7 @@ class Tracker:
 
 @contextmanager
 def _one_line(kind: str) -> Iterator[None]:
-    """Makes a `ConfigError` of what a tracker's client raises: it is about its service or account, the user's to settle."""
+    """Makes a `ConfigError` of what a tracker's client raises: it is about the user's account or the service."""
     try:
         yield
     except Exception as error:
@@ -96,6 +104,9 @@ class Wandb(Tracker):
     def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
         import wandb
 
+        # The client would wait for days, at the run's end, for a service that has gone away; what is on disk by then
+        # can be uploaded later. Read when the client first looks at its settings.
+        os.environ.setdefault("WANDB_FINISH_TIMEOUT", "60")
         mode = os.environ.get("WANDB_MODE")
         if mode in (None, "online"):
             # Finds out in seconds, where `wandb.init` takes minutes, that the service does not answer; and nobody can
@@ -110,8 +121,10 @@ class Wandb(Tracker):
         resume = None if mode == "offline" else "allow"
         self._init("wandb", project, config, name=run_name, dir=str(self.run_dir), id=run_id, mode=mode, resume=resume)
         self._run = self.accelerator.get_tracker("wandb", unwrap=True)
+        # Everything is shown against training's own step, the rarer validation with points at its own.
+        self._run.define_metric("*", step_metric="step")
         for metric in ("val_loss", "val_bpc"):
-            self._run.define_metric(metric, summary="min")
+            self._run.define_metric(metric, step_metric="step", summary="min")
         # Grows by the rows that are new to the run: the client goes on with a resumed run's table.
         self._table = wandb.Table(columns=list(COLUMNS), log_mode="INCREMENTAL")
         if not self._run.offline:
@@ -124,13 +137,42 @@ class Wandb(Tracker):
             self.log(row, row["step"])
         self._add([row for row in self.rows if row["step"] > self.told_until])
 
-    def show_samples(self, rows: Sequence[Row], step: int) -> None:
+    def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
+        import wandb
+
         self._add(rows)
-        self._run.log({"samples": self._table}, step=step)
+        shaded = {
+            f"surprise/temperature {row['temperature']:g}": wandb.Html(
+                shaded_html(characters, f"Epoch {row['epoch']:.2f}, temperature {row['temperature']:g}"),
+                data_is_not_path=True,
+            )
+            for row, characters in zip(rows, scored, strict=True)
+        }
+        with self._spared(f"the samples of step {step}"):
+            self._run.log({"samples": self._table, **shaded}, step=step)
+
+    def log_model(self, folder: Path) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"model-{self._run.id}", type="model")
+        artifact.add_dir(str(folder))
+        with self._spared("the model"):
+            self._run.log_artifact(artifact)
 
     def _add(self, rows: Sequence[Row]) -> None:
         for row in rows:
             self._table.add_data(*(row[column] for column in COLUMNS))
+
+    @contextmanager
+    def _spared(self, what: str) -> Iterator[None]:
+        """Lets training go on where wandb, which asks its service before it takes a table, gets no answer."""
+        import wandb
+
+        try:
+            yield
+        except wandb.Error as error:
+            message = " ".join(str(error).split())
+            LOG.warning("wandb did not take %s, which %s has: %s", what, self.run_dir, message)
 
     def finish(self) -> str:
         import wandb
@@ -142,7 +184,8 @@ class Wandb(Tracker):
             # The growing table is stored in parts; a whole one at the end is what people download. It belongs to no
             # step: logged at one, it could take the place of metrics that a resumed run has yet to log.
             data = [[row[column] for column in COLUMNS] for row in self.rows]
-            self._run.summary["all_samples"] = wandb.Table(columns=list(COLUMNS), data=data)
+            with self._spared("the table of all samples"):
+                self._run.summary["all_samples"] = wandb.Table(columns=list(COLUMNS), data=data)
         super().finish()
         if not offline:
             return ""
@@ -158,7 +201,7 @@ class Trackio(Tracker):
         self._folder = os.environ.setdefault("TRACKIO_DIR", str(self.run_dir / "trackio"))
         self._init("trackio", project, config, name=run_name, resume="allow")
 
-    def show_samples(self, rows: Sequence[Row], step: int) -> None:
+    def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         import trackio
 
         # Trackio's table does not grow: each is logged whole.
@@ -176,7 +219,7 @@ class TensorBoard(Tracker):
     def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
         self._init("tensorboard", "tensorboard", config)
 
-    def show_samples(self, rows: Sequence[Row], step: int) -> None:
+    def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         for row in rows:
             # Markdown keeps lines as they are only in a block indented by four spaces.
             text = "\n".join(f"    {line}" for line in f"{row['prompt']}{row['text']}".split("\n"))

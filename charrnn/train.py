@@ -254,6 +254,8 @@ def conclude(job: Job, at: Position, outcome: str, reason: str) -> None:
         return
     run = job.run
     try:
+        if outcome == "finished" and job.config.log_model:
+            job.tracker.log_model(checkpoint.find_model(run.path))
         advice = job.tracker.finish()
     finally:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -146,7 +147,9 @@ def test_writing_ends_when_the_client_goes(url: str, monkeypatch: pytest.MonkeyP
     with httpx.stream("GET", f"{url}/complete") as reply:
         next(reply.iter_text())
         assert not ended.is_set()
-    assert ended.wait(60)
+    while not ended.wait(0.1):
+        # Nobody runs it any more: what is left of it is garbage.
+        gc.collect()
 
 
 def test_other_names_for_this_machine_are_refused(url: str) -> None:

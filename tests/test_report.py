@@ -29,7 +29,7 @@ from charrnn.vocab import Vocabulary
 from tests.conftest import DIRECT, SMALL, make_text, run
 
 HOSTILE = """<script>document.title='owned'</script></pre><img src=x onerror=alert(1)>" onmouseover='alert(2)' {{ 7 }}&amp;"""
-STRANGE = "\x00\x1b\x85\u2028\u202e\u2066 \u00e9\u4e2d\U0001f600\n"
+STRANGE = "\x1b\x85\u2028\u202e\u2066 \u00e9\u4e2d\U0001f600\n"
 
 
 def train_hostile(folder: Path, *flags: str) -> Path:
@@ -190,7 +190,8 @@ def test_a_text_that_has_changed_is_not_taken_for_the_run_s(
     config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
     (run_dir / "config.json").write_text(json.dumps({**config, "corpus": [f"files:{changed}"]}), encoding="utf-8")
     page = report(run_dir)
-    assert "not the text any more that the run was trained on" in page.texts["surprise-section"] + caplog.text
+    assert "not the text any more that the run was trained on" in page.texts["surprise"]
+    assert "not the text any more" in caplog.text
 
 
 def test_a_run_without_validation_text_shows_the_end_of_what_it_learned(tmp_path: Path) -> None:
@@ -296,10 +297,10 @@ def test_the_cell_that_follows_a_feature_is_found_with_its_sign() -> None:
     cells_NC = rng.normal(size=(len(mixed), 40)).astype(np.float32)
     planted = dict(zip(features(mixed), range(0, 40, 5), strict=True))
     for name, cell in planted.items():
-        cells_NC[:, cell] = -features(mixed)[name] + 0.1 * cells_NC[:, cell]
+        cells_NC[:, cell] = -features(mixed)[name] / features(mixed)[name].std() + 0.1 * cells_NC[:, cell]
     found = named_cells(cells_NC, mixed)
     assert {cell.feature: cell.cell for cell in found} == planted
-    assert all(cell.correlation < -0.8 for cell in found)
+    assert all(cell.correlation < -0.9 for cell in found)
     for cell in found:
         assert features(mixed)[cell.feature][cell.excerpt].std() > 0
         assert cell.excerpt.start >= len(mixed) // 2

@@ -38,7 +38,9 @@ def plain(rows: list[dict[str, Any]], columns: list[str]) -> list[list[Any]]:
 
 
 def test_an_offline_wandb_run_holds_every_epochs_samples(text_file: Path) -> None:
-    done = run(DIRECT, *FLAGS, "--corpus", f"files:{text_file}", "--project", "words", "--run-name", "my run")
+    done = run(
+        DIRECT, *FLAGS, "--corpus", f"files:{text_file}", "--project", "words", "--run-name", "my run", "--log-model"
+    )
     (folder,) = Path("run/wandb").glob("offline-run-*")
     assert done.stdout.splitlines()[-1] == f"wandb ran offline; upload with: wandb sync {folder}"
     samples, metrics = rows_of(Path("run/samples.jsonl")), rows_of(Path("run/metrics.jsonl"))
@@ -51,6 +53,9 @@ def test_an_offline_wandb_run_holds_every_epochs_samples(text_file: Path) -> Non
     assert [(row["_step"], row["train_loss"]) for row in logged] == [
         (row["step"], row["train_loss"]) for row in metrics
     ]
+    shaded = sorted((folder / "files" / "media" / "html" / "surprise").glob("*.html"))
+    assert len(shaded) == len(samples)
+    assert "bits" in shaded[0].read_text(encoding="utf-8")
     assert [row["val_loss"] for row in logged if "val_loss" in row] == [
         row["val_loss"] for row in metrics if row["val_loss"] is not None
     ]

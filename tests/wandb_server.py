@@ -47,7 +47,11 @@ class Run:
 
 
 class WandbServer(ThreadingHTTPServer):
-    """A server on a free port: ``runs`` by id, ``artifacts`` as they were asked for, by id, and who is ``committed``."""
+    """A server on a free port, which answers nothing but 503 while it is ``down``.
+
+    ``runs`` by id; ``artifacts`` as they were asked for; the names of those ``committed``; ``artifact_files`` by
+    the artifact's number and their own name.
+    """
 
     daemon_threads = True
 
@@ -55,6 +59,7 @@ class WandbServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.lock = threading.Lock()
+        self.down = False
         self.runs: dict[str, Run] = {}
         self.artifacts: list[Values] = []
         self.artifact_files: dict[str, bytes] = {}
@@ -152,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, receive: str) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.server.lock:
-            status, answer = getattr(self, receive)(body)
+            status, answer = (503, {}) if self.server.down else getattr(self, receive)(body)
         data = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))

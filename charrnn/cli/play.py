@@ -70,12 +70,13 @@ def main(args: Sequence[str]) -> int:
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; raises `ConfigError` if the address or the port cannot be had."""
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"--port {port}: it must be from 0 to 65535")
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
         raise ConfigError(
-            f"cannot listen on {host}:{port}: {reason}; choose another --port, or 0 for a free one"
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port, or 0 for a free one"
         ) from error
 
 

@@ -30,13 +30,15 @@ class NamedCell:
 
 
 def named_cells(cells_NC: npt.NDArray[np.float32], text: str) -> list[NamedCell]:
-    """For each feature that the text has, the cell that follows it best; the best first.
+    """For each feature that the text has, the cell that follows it best; the best first; none for a very short text.
 
     Among hundreds of cells one fits anything by chance: so it is chosen on the first half of the text, and its
     correlation and its excerpt are from the second.
     """
     half = len(text) // 2
-    named = []
+    named: list[NamedCell] = []
+    if half < EXCERPT:
+        return named
     for name, values in features(text).items():
         chosen = _correlations(cells_NC[:half], values[:half])
         cell = int(np.argmax(np.abs(chosen)))
