@@ -230,6 +230,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+EXAMPLE = "Example: accelerate launch -m charrnn.train --corpus gutenberg:1597"
+
 FIXED_BY_RESUME = (
     *("corpus", "vocab", "normalize", "val_fraction", "test_fraction", "min_freq", "max_size", "seed", "init_from"),
     *("hidden_size", "num_layers", "embedding_size", "tie_weights", "batch_size", "optimizer"),
@@ -308,7 +310,7 @@ def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
         args=list(args),
         default=dataclasses.replace(base, corpus=(), plugin=(), block_plugin=()),
         prog="charrnn.train",
-        description=f"{TrainConfig.__doc__}\n\n{preset_help()}",
+        description=f"{TrainConfig.__doc__}\n\n{EXAMPLE}\n\n{preset_help()}",
     )
     lists = {name: getattr(parsed, name) or getattr(base, name) for name in ("corpus", "plugin", "block_plugin")}
     return dataclasses.replace(parsed, preset=base.preset, **lists).check()

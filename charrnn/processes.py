@@ -17,6 +17,8 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from charrnn.errors import ConfigError, UserError
 
@@ -89,6 +91,8 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
             "accelerate launch was asked for several processes, but on CPUs it starts one: add "
             "--mpirun_hostfile FILE, or use `torchrun --nproc-per-node N -m charrnn.train`"
         )
+    if restarts():
+        _join_again()
     try:
         accelerator = Accelerator(
             # Told nothing, Accelerate lets each process of torchrun train alone on a machine without a GPU.
@@ -105,6 +109,22 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
     if accelerator.mixed_precision == "bf16" and accelerator.device.type == "cpu":
         _require_bf16()
     return accelerator
+
+
+def _join_again() -> None:
+    """Joins a job that torchrun started again after a crash, before Accelerate does.
+
+    torchrun (2.13) lets the restarted processes use the store of those that crashed, whose addresses are still in it;
+    who reads one of these waits for a process that is gone. Under a prefix of its own each attempt begins empty.
+    """
+    store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
+    dist.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo",
+        store=PrefixStore(f"restart {restarts()}", store),
+        rank=rank,
+        world_size=world_size,
+        timeout=TIMEOUT,
+    )
 
 
 def _require_bf16() -> None:

@@ -56,7 +56,7 @@ class Tracker:
         """Logs the numbers of a line of metrics against its step."""
         if step > self.told_until:
             known = {name: value for name, value in metrics.items() if value is not None}
-            self.accelerator.log(known, step=step)
+            self.accelerator.log({**known, "step": step}, step=step)
 
     def log_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         """Adds rows of `COLUMNS` to the sample table; ``scored`` has each one's characters with their probability."""
@@ -149,7 +149,7 @@ class Wandb(Tracker):
             for row, characters in zip(rows, scored, strict=True)
         }
         with self._spared(f"the samples of step {step}"):
-            self._run.log({"samples": self._table, **shaded}, step=step)
+            self._run.log({"samples": self._table, **shaded, "step": step}, step=step)
 
     def log_model(self, folder: Path) -> None:
         import wandb

@@ -28,7 +28,9 @@ from charrnn.report.reading import MAX_CHARACTERS, WARM_UP, read
 from charrnn.vocab import Vocabulary
 from tests.conftest import DIRECT, SMALL, make_text, run
 
-HOSTILE = """<script>document.title='owned'</script></pre><img src=x onerror=alert(1)>" onmouseover='alert(2)' {{ 7 }}&amp;"""
+HOSTILE = (
+    """<script>document.title='owned'</script></pre><img src=x onerror=alert(1)>" onmouseover='alert(2)' {{ 7 }}&amp;"""
+)
 STRANGE = "\x1b\x85\u2028\u202e\u2066 \u00e9\u4e2d\U0001f600\n"
 
 
@@ -141,7 +143,7 @@ def test_the_text_shown_is_the_validation_text_a_note_to_each_character(run_dir:
     page = report(run_dir)
     text = corpus_of(run_dir).read_bytes().decode("utf-8")
     validation = text[int(len(text) * 0.9) :]
-    shown = page.texts["surprise"].replace("↵\n", "\n").removeprefix("\n")
+    shown = page.texts["shaded"].replace("↵\n", "\n").removeprefix("\n")
     assert HOSTILE in shown
     assert shown in printable(validation)
     notes = [attributes["data-note"] or "" for _, attributes in page.elements if "data-note" in attributes]
@@ -268,22 +270,17 @@ def test_a_short_text_is_read_as_far_as_it_goes(length: int) -> None:
 
 def test_features_have_the_values_that_a_reader_would_give() -> None:
     text = 'Ab 12\n  x = f("é")\n'
-    expected = {
-        "position in the line": "1234501234567890123450"[:6] + "1234567890120",
-        "inside quotes": "0000000000000011000",
-        "inside brackets": "0000000000000111100"[:19],
-        "capital letter": "1000000000000000000",
-        "digit": "0001100000000000000",
-        "indentation of the line": "0000002222222222222",
-        "letters of the word so far": "1201200010001001000",
-        "vowel comes next": "0000000000000010000",
+    values = {name: [int(value) for value in feature] for name, feature in features(text).items()}
+    assert values == {
+        "position in the line": [1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0],
+        "inside quotes": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0],
+        "inside brackets": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0],
+        "capital letter": [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        "digit": [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        "indentation of the line": [0] * 6 + [2] * 13,
+        "letters of the word so far": [1, 2, 0, 1, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0],
+        "vowel comes next": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
     }
-    values = features(text)
-    assert values.keys() == expected.keys()
-    assert "".join(f"{int(value) % 10}" for value in values["inside quotes"]) == expected["inside quotes"]
-    for name in ("capital letter", "digit", "indentation of the line"):
-        assert "".join(f"{int(value)}" for value in values[name]) == expected[name], name
-    assert values["position in the line"].tolist() == [1, 2, 3, 4, 5, 0, *range(1, 13), 0]
 
 
 def test_brackets_nest_and_end_with_their_paragraph() -> None:

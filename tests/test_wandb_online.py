@@ -36,9 +36,9 @@ def server(running_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> Wand
 
 @pytest.fixture
 def flags(text_file: Path) -> tuple[str, ...]:
-    """Two epochs that log every step."""
+    """An epoch and a part of the next, every step logged."""
     corpus = ("--corpus", f"files:{text_file}", "--project", "words")
-    return (*SMALL, *corpus, "--epochs", "2", "--temperatures", "0.5", "1", "--log-every", "1", "--run-dir", "run")
+    return (*SMALL, *corpus, "--max-steps", "260", "--temperatures", "0.5", "1", "--log-every", "1", "--run-dir", "run")
 
 
 def run_on(server: WandbServer) -> Run | None:
@@ -54,13 +54,18 @@ def steps_on(server: WandbServer) -> list[int]:
 
 
 def assert_whole(server: WandbServer) -> None:
-    """Each line of metrics is on the server once, under its step, and the last table has every sample."""
+    """Each line of metrics is on the server once, under its step, and the last table has every sample.
+
+    Only the speed of a step may be that of another attempt.
+    """
     known = run_on(server)
     assert known is not None
-    told = [{name: row[name] for name in row if not name.startswith("_") and name != "samples"} for row in known.history]
-    logged = [{name: value for name, value in row.items() if value is not None} for row in rows_of(METRICS)]
-    assert [row["_step"] for row in known.history] == [row.pop("step") for row in logged]
-    assert told == logged
+    logged = [
+        {name: value for name, value in row.items() if value is not None and name != "chars_per_second"}
+        for row in rows_of(METRICS)
+    ]
+    assert steps_on(server) == [line["step"] for line in logged]
+    assert [{name: row[name] for name in line} for row, line in zip(known.history, logged, strict=True)] == logged
     summary = json.loads(known.summary)
     table = json.loads(known.files[summary["all_samples"]["path"]])
     assert table["data"] == [[row[column] for column in table["columns"]] for row in rows_of(SAMPLES)]
@@ -121,13 +126,13 @@ def test_a_killed_run_goes_on_with_no_step_lost_or_logged_twice(
 
 
 def test_a_stopped_run_goes_on_in_the_same_run_and_table(server: WandbServer, flags: tuple[str, ...]) -> None:
-    process = start(DIRECT, *flags, "--sample-every", "50")
+    process = start(DIRECT, *flags, "--sample-every", "80")
     wait_until(lambda: len(rows_of(SAMPLES)) >= 2, process)
     os.kill(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 75
     assert steps_on(server) == list(range(1, status(Path("run"))["step"] + 1))
-    run(DIRECT, *flags, "--sample-every", "50", "--resume")
+    run(DIRECT, *flags, "--sample-every", "80", "--resume")
     assert_whole(server)
     parts = increments(server)
     assert [row[4] for part in parts for row in part["data"]] == [row["text"] for row in rows_of(SAMPLES)]
@@ -148,7 +153,7 @@ def test_an_outage_stops_no_training_and_loses_nothing(
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
     first = rows_of(SAMPLES)[0]["step"]
-    assert f"wandb did not take the samples of step {first}, which {SAMPLES} has" in output
+    assert f"wandb did not take the samples of step {first}, which run has" in output
     assert_whole(server)
     (part,) = increments(server)
     assert [row[4] for row in part["data"]] == [row["text"] for row in rows_of(SAMPLES)]
@@ -171,16 +176,16 @@ def test_a_service_that_never_comes_back_does_not_hold_the_run(
     assert "wandb did not take the table of all samples" in output
 
 
+@pytest.mark.usefixtures("server")
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
         pytest.param("WANDB_BASE_URL", "http://127.0.0.1:9", "authenticate with http://127.0.0.1:9", id="unreachable"),
         pytest.param("WANDB_API_KEY", "f" * 40, "user is not logged in", id="wrong key"),
-        pytest.param("WANDB_API_KEY", "f" * 10, "API key must have 40+ characters", id="no key at all"),
     ],
 )
 def test_what_cannot_start_is_one_line(
-    server: WandbServer, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
+    flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
 ) -> None:
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
     monkeypatch.setenv(name, value)

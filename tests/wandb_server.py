@@ -1,5 +1,8 @@
 """A W&B server on loopback: as much of its API as the runs of the real client use, and what it was told, to be read."""
 
+# Methods and their arguments are named as the operations and variables of the client's queries are.
+# ruff: noqa: A002, N802
+
 from __future__ import annotations
 
 import base64
@@ -64,8 +67,6 @@ class WandbServer(ThreadingHTTPServer):
         self.artifacts: list[Values] = []
         self.artifact_files: dict[str, bytes] = {}
         self.committed: list[str] = []
-
-    # What follows answers the operations of the client's GraphQL, each by its name.
 
     def Viewer(self) -> Values:
         person = {"id": "viewer", "entity": "tester", "username": "tester", "email": "tester@example.invalid"}
@@ -157,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, receive: str) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.server.lock:
-            status, answer = (503, {}) if self.server.down else getattr(self, receive)(body)
+            status, answer = getattr(self, receive)(body)
         data = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
@@ -170,6 +171,8 @@ class Handler(BaseHTTPRequestHandler):
     def _post(self, body: bytes) -> tuple[int, Values]:
         if self.path.startswith("/sdk/otel/"):
             return 200, {}
+        if self.server.down:
+            return 503, {}
         if self.headers["Authorization"] != "Basic " + base64.b64encode(f"api:{KEY}".encode()).decode():
             return 401, {"errors": [{"message": "user is not logged in"}]}
         match self.path.strip("/").split("/"):
@@ -205,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError):
             super().handle()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """A test's output is for the test."""
 
 

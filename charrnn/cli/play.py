@@ -75,9 +75,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port, or 0 for a free one"
-        ) from error
+        raise ConfigError(f"cannot listen: {error.strerror}; choose another --port, or 0 for a free one") from error
 
 
 def host_names(address: str, port: int) -> list[str]:

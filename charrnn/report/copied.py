@@ -42,28 +42,28 @@ def copied_passages(texts: Sequence[str], vocab: Vocabulary, training: Ids) -> l
     """
     # Between two texts stands what is in no training text, so that no passage crosses it.
     written = np.concatenate([[-1], *(np.append(vocab.encode(text).astype(np.int64), -1) for text in texts)])
-    longest: dict[int, Passage] = {}
+    longest, source = np.zeros(len(written), dtype=np.int64), np.zeros(len(written), dtype=np.int64)
     for starts, sources in _candidates(written, training):
         lengths = _common_lengths(written, starts, training, sources)
-        for start, length, source in zip(starts.tolist(), lengths.tolist(), sources.tolist(), strict=True):
-            if start not in longest or length > longest[start].length:
-                longest[start] = Passage(start, length, source)
+        # Of several assignments to one place the last one stays.
+        order = np.argsort(lengths)
+        better = order[lengths[order] > longest[starts[order]]]
+        longest[starts[better]], source[starts[better]] = lengths[better], sources[better]
     passages, first = [], 1
     for text in texts:
-        found = [
-            _stripped(longest[first + start], start, text) for start in range(len(text)) if first + start in longest
-        ]
-        own = [passage for passage in found if passage.length >= SHORTEST]
+        starts = first + np.flatnonzero(longest[first : first + len(text)])
+        whole = map(Passage, (starts - first).tolist(), longest[starts].tolist(), source[starts].tolist())
+        own = [passage for passage in (_stripped(one, text) for one in whole) if passage.length >= SHORTEST]
         passages.append(sorted(own, key=lambda passage: -passage.length))
         first += len(text) + 1
     return passages
 
 
-def _stripped(passage: Passage, start: int, text: str) -> Passage:
-    """A passage that starts here in a text, without the white space at its ends."""
-    part = text[start : start + passage.length]
+def _stripped(passage: Passage, text: str) -> Passage:
+    """A passage of a text without the white space at its ends."""
+    part = text[passage.start : passage.start + passage.length]
     left = len(part) - len(part.lstrip())
-    return Passage(start + left, len(part.strip()), passage.source + left)
+    return Passage(passage.start + left, len(part.strip()), passage.source + left)
 
 
 def copied_lengths(passages: Sequence[Passage], num_characters: int) -> Ints:

@@ -1,4 +1,4 @@
-const text = document.querySelector(".surprise"), spoken = document.querySelector(".spoken");
+const text = document.querySelector(".shaded"), spoken = document.querySelector(".spoken");
 let here = null;
 
 function go(to) {

@@ -1,0 +1,148 @@
+"""The page of `charrnn play` in a real browser: it streams, stops, goes on and compares, and trusts no text."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charrnn.checkpoint import find_model, load_model
+from tests.conftest import DIRECT, SMALL, run
+from tests.test_play import MODELS, ended, served, wait_for
+
+__all__ = ["ended"]
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Any]
+
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=document.title='owned'>"
+LENGTH = "document.querySelectorAll('.text textarea')[{}].value.length"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page of two runs: one learnt markup by heart, which is its name too."""
+    folder = tmp_path_factory.mktemp("hostile")
+    (folder / "text.txt").write_text(f"{HOSTILE}\n" * 500, encoding="utf-8")
+    flags = ["--max-steps", "300", "--learning-rate", "0.02", "--tracker", "none", "--sample-length", "0"]
+    run([*DIRECT, *SMALL, *flags], "--corpus", f"files:{folder / 'text.txt'}", "--run-dir", folder / "run")
+    with served({"runs/letters": MODELS["runs/letters"], HOSTILE: load_model(find_model(folder / "run"))}) as address:
+        yield f"{address}/"
+
+
+@pytest.fixture
+def open_page(browser: Any, url: str) -> Iterator[Open]:
+    """Opens the page; at the end nothing must have gone wrong in it, nor any other server been asked."""
+    contexts, complaints = [], []
+
+    def opened(**settings: Any) -> Any:
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: request.url.startswith((url, "data:")) or complaints.append(request.url))
+        page.goto(url)
+        page.get_by_role("button", name="Write").wait_for()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def press(page: Any, name: str) -> None:
+    page.get_by_role("button", name=name).click()
+
+
+def texts(page: Any) -> list[str]:
+    return [box.input_value() for box in page.locator(".text textarea").all()]
+
+
+def wait_for_text(page: Any, length: int, column: int = 0) -> None:
+    """Waits until a column has more than so many characters."""
+    page.wait_for_function(f"{LENGTH.format(column)} > {length}")
+
+
+def test_markup_in_names_and_texts_is_text(open_page: Open) -> None:
+    page = open_page()
+    press(page, "Write")
+    wait_for_text(page, 500, column=1)
+    assert HOSTILE in texts(page)[1]
+    assert page.get_by_label("Run").nth(1).input_value() == HOSTILE
+    assert page.locator("img[src=x]").count() == 0
+    assert page.title() == "charrnn"
+
+
+def test_a_prompt_that_a_model_cannot_read_is_said_and_leaves_the_text(open_page: Open) -> None:
+    page = open_page()
+    page.get_by_label("Beginning").fill("abc")
+    page.get_by_label("Compare").uncheck()
+    press(page, "Write")
+    wait_for_text(page, 1000)
+    before = texts(page)
+    page.get_by_label("Beginning").fill("<b>€</b>")
+    press(page, "Write")
+    page.get_by_text("the vocabulary has no '<' (U+003C), '>' (U+003E), '€' (U+20AC)").wait_for()
+    assert texts(page) == before
+    assert before[0].startswith("abc")
+
+
+def test_a_text_stops_and_goes_on_from_where_it_was(open_page: Open, ended: threading.Semaphore) -> None:
+    page = open_page()
+    page.get_by_label("Compare").uncheck()
+    press(page, "Write")
+    wait_for_text(page, 100)
+    press(page, "Stop")
+    wait_for(ended)
+    # What was on its way when it stopped has arrived once the server answers again.
+    page.get_by_label("Compare").check()
+    page.locator(".text textarea").nth(1).wait_for()
+    stopped = texts(page)[0]
+    page.get_by_label("Compare").uncheck()
+    press(page, "Continue")
+    wait_for_text(page, len(stopped) + 100)
+    assert texts(page)[0].startswith(stopped)
+
+
+def test_a_text_ends_with_its_tab_and_other_tabs_go_on(open_page: Open, ended: threading.Semaphore) -> None:
+    stays, goes = open_page(), open_page()
+    for page in (stays, goes):
+        page.get_by_label("Compare").uncheck()
+        press(page, "Write")
+        wait_for_text(page, 100)
+    goes.close()
+    wait_for(ended)
+    wait_for_text(stays, len(texts(stays)[0]) + 100)
+    assert not ended.acquire(blocking=False)
+
+
+def test_equal_settings_write_equal_texts_and_another_temperature_another(open_page: Open) -> None:
+    page = open_page()
+    page.get_by_label("Run").nth(1).click()
+    page.get_by_role("option", name="runs/letters").click()
+    temperature = page.get_by_label("number input for Temperature").nth(1)
+    for value, same in (("0.8", True), ("1.2", False)):
+        temperature.fill(value)
+        temperature.blur()
+        press(page, "Write")
+        page.wait_for_function(f"{LENGTH.format(0)} == 1000 && {LENGTH.format(1)} == 1000")
+        first, second = texts(page)
+        assert (first == second) is same
+        page.reload()
+        break
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_a_desk_by_day_and_by_night(open_page: Open, width: int, scheme: str) -> None:
+    page = open_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")[:3]
+    assert (red + green + blue > 3 * 128) is (scheme == "light")

@@ -1,0 +1,127 @@
+"""Every command in the documentation runs, unless it needs what a test cannot have: see `NOT_RUN`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import string
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+import charrnn.cli
+import charrnn.train
+from charrnn.cli import COMMANDS
+from tests.conftest import SMALL, make_text, run
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHELL = ("", "sh", "bash", "console")
+"""What a fenced block of commands is labelled; an indented block has no label."""
+
+NOT_RUN = {
+    r"gutenberg:|corpora search|hf:OWNER|pip install|git clone|curl|wandb (sync|login)|hf auth": "needs the internet",
+    r"^(sbatch|srun|salloc|kubectl|helm|docker|ssh)\b|--config_file|mpirun": "needs a cluster",
+    r"^charrnn play\b|^trackio show|^tensorboard\b": "serves until it is stopped",
+    r"^make\b": "makes an environment of its own",
+    r"^error: ": "is what a command says",
+}
+
+
+def commands_of(page: str) -> Iterator[str]:
+    """The lines of indented blocks and of fenced shell blocks, those that a backslash continues joined."""
+    label: str | None = None
+    lines = []
+    for line in page.splitlines():
+        if fence := re.match(r" *```(\w*)", line):
+            label = fence[1] if label is None else None
+        elif (label in SHELL) if label is not None else line.startswith("    "):
+            lines.append(line.strip().removeprefix("$ "))
+    yield from filter(None, re.sub(r"\\\n", "", "\n".join(lines)).splitlines())
+
+
+ALL = dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
+TO_RUN = [command for command in ALL if not any(re.search(pattern, command) for pattern in NOT_RUN)]
+
+
+def write_texts() -> None:
+    """The files that the documentation speaks of; all have the same characters."""
+    text = make_text(6_000) + string.printable
+    for name in ("my-novel.txt", "another.txt", "other.txt", "books/part/one.txt", "poems/one.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text, encoding="utf-8")
+    (plugin,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    Path("haiku.py").write_text(plugin, encoding="utf-8")
+
+
+def call(command: str, steps: int = 5) -> int:
+    """Runs a command in this process; training with flags that make it short."""
+    short = [*SMALL, "--tracker", "none", "--max-steps", str(steps)]
+    match shlex.split(command, comments=True):
+        case ["accelerate", "launch", "-m", "charrnn.train", *flags] | ["charrnn", "train", *flags]:
+            return charrnn.train.main([*flags, *short])
+        case ["charrnn", *args]:
+            return charrnn.cli.main(args)
+    pytest.fail(f"this test runs no such command, and NOT_RUN does not say why: {command}")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that is called RUN."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("docs"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        write_texts()
+        assert call("charrnn train --corpus files:my-novel.txt --run-dir run", steps=3) == 0
+        return Path("run").absolute()
+
+
+@pytest.fixture
+def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A working folder with the texts and the run; what training sets for its process is put back."""
+    write_texts()
+    shutil.copytree(trained, "runs/RUN")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("command", TO_RUN)
+@pytest.mark.usefixtures("here")
+def test_a_documented_command_runs(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(command) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
+def test_the_documented_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/questions.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out.startswith("Once upon a time")
+
+
+def test_the_commands_are_found() -> None:
+    assert len(TO_RUN) > 20
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        charrnn.cli.main([command, "--help"])
+    assert "Example: " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
+def test_the_picture_is_drawn_from_a_run() -> None:
+    flags = "--log-every 2 --eval-every 2 --sample-every 2"
+    assert call(f"charrnn train --corpus files:my-novel.txt {flags} --run-dir run", steps=20) == 0
+    run([sys.executable, str(ROOT / "docs/picture.py")], "run", "picture.svg")
+    shown = "".join(ElementTree.parse("picture.svg").getroot().itertext())
+    assert all(f"step {step}, epoch" in shown for step in (2, 4, 10, 20))
