@@ -74,7 +74,7 @@ class TrainConfig:
     state_drop: float = 0.02
     """Probability that a row forgets its state at the beginning of a window."""
 
-    epochs: float = 10.0
+    epochs: float = 4.0
     """Times the text is read; a fraction is allowed."""
     max_steps: int = 0
     """Steps after which the run ends, whatever --epochs says; 0 for none."""

@@ -104,35 +104,34 @@ def test_metrics_and_samples_of_every_epoch_arrive(
 def test_a_killed_run_goes_on_with_no_step_lost_or_logged_twice(
     server: WandbServer, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The server is ahead of the run, which has no checkpoint yet.
+    flags = (*flags, "--checkpoint-every", "100")
+    # The server is ahead of the run, which has no checkpoint yet; the client lives on while the trainer is held.
     process = start(DIRECT, *flags)
-    wait_until(lambda: len(steps_on(server)) > 5, process)
+    wait_until(lambda: len(rows_of(METRICS)) > 20, process)
+    os.kill(process.pid, signal.SIGSTOP)
+    wait_until(lambda: len(steps_on(server)) > 10, process)
     process.kill()
     process.communicate()
-    ahead = steps_on(server)
     # The run's checkpoint is ahead of the server, to which nothing is sent in this attempt's short life.
     monkeypatch.setenv(SEND_EVERY, "600")
     process = start(DIRECT, *flags, "--resume")
-    wait_until(lambda: any(Path("run/checkpoints").glob("step-*")), process)
-    checkpoint_step = int(last_checkpoint(Path("run")).name.removeprefix("step-"))
-    wait_until(lambda: rows_of(METRICS)[-1]["step"] > checkpoint_step + 5, process)
+    wait_until(lambda: len(rows_of(METRICS)) > 205, process)
     process.kill()
     process.communicate()
-    assert steps_on(server)[-1] < checkpoint_step
-    assert steps_on(server)[: len(ahead)] == ahead
+    assert steps_on(server)[-1] < int(last_checkpoint(Path("run")).name.removeprefix("step-"))
     run(DIRECT, *flags, "--resume")
-    assert len(rows_of(METRICS)) == rows_of(METRICS)[-1]["step"]
+    assert len(rows_of(METRICS)) == 260
     assert_whole(server)
 
 
 def test_a_stopped_run_goes_on_in_the_same_run_and_table(server: WandbServer, flags: tuple[str, ...]) -> None:
-    process = start(DIRECT, *flags, "--sample-every", "80")
+    process = start(DIRECT, *flags, "--sample-every", "40")
     wait_until(lambda: len(rows_of(SAMPLES)) >= 2, process)
     os.kill(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 75
     assert steps_on(server) == list(range(1, status(Path("run"))["step"] + 1))
-    run(DIRECT, *flags, "--sample-every", "80", "--resume")
+    run(DIRECT, *flags, "--sample-every", "40", "--resume")
     assert_whole(server)
     parts = increments(server)
     assert [row[4] for part in parts for row in part["data"]] == [row["text"] for row in rows_of(SAMPLES)]
@@ -142,12 +141,12 @@ def test_a_stopped_run_goes_on_in_the_same_run_and_table(server: WandbServer, fl
 def test_an_outage_stops_no_training_and_loses_nothing(
     server: WandbServer, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "2")
     process = start(DIRECT, *flags)
     try:
         wait_until(lambda: len(rows_of(METRICS)) > 20, process)
         server.down = True
-        wait_until(lambda: SAMPLES.exists() and rows_of(METRICS)[-1]["step"] > rows_of(SAMPLES)[-1]["step"], process)
+        wait_until(lambda: rows_of(SAMPLES) and rows_of(METRICS)[-1]["step"] > rows_of(SAMPLES)[-1]["step"], process)
     finally:
         server.down = False
     output, _ = process.communicate(timeout=90)

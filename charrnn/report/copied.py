@@ -42,28 +42,24 @@ def copied_passages(texts: Sequence[str], vocab: Vocabulary, training: Ids) -> l
     """
     # Between two texts stands what is in no training text, so that no passage crosses it.
     written = np.concatenate([[-1], *(np.append(vocab.encode(text).astype(np.int64), -1) for text in texts)])
+    blank = np.array([*map(str.isspace, vocab.decode(range(len(vocab)))), False])
     longest, source = np.zeros(len(written), dtype=np.int64), np.zeros(len(written), dtype=np.int64)
-    for starts, sources in _candidates(written, training):
+    for starts, sources in _candidates(written, training, blank):
         lengths = _common_lengths(written, starts, training, sources)
+        better = np.flatnonzero(lengths > longest[starts])
         # Of several assignments to one place the last one stays.
-        order = np.argsort(lengths)
-        better = order[lengths[order] > longest[starts[order]]]
+        better = better[np.argsort(lengths[better])]
         longest[starts[better]], source[starts[better]] = lengths[better], sources[better]
     passages, first = [], 1
     for text in texts:
-        starts = first + np.flatnonzero(longest[first : first + len(text)])
-        whole = map(Passage, (starts - first).tolist(), longest[starts].tolist(), source[starts].tolist())
-        own = [passage for passage in (_stripped(one, text) for one in whole) if passage.length >= SHORTEST]
+        own = []
+        for start in np.flatnonzero(longest[first : first + len(text)]).tolist():
+            length = len(text[start : start + int(longest[first + start])].rstrip())
+            if length >= SHORTEST:
+                own.append(Passage(start, length, int(source[first + start])))
         passages.append(sorted(own, key=lambda passage: -passage.length))
         first += len(text) + 1
     return passages
-
-
-def _stripped(passage: Passage, text: str) -> Passage:
-    """A passage of a text without the white space at its ends."""
-    part = text[passage.start : passage.start + passage.length]
-    left = len(part) - len(part.lstrip())
-    return Passage(passage.start + left, len(part.strip()), passage.source + left)
 
 
 def copied_lengths(passages: Sequence[Passage], num_characters: int) -> Ints:
@@ -74,31 +70,37 @@ def copied_lengths(passages: Sequence[Passage], num_characters: int) -> Ints:
     return lengths
 
 
-def _candidates(written: Ints, training: Ids) -> Iterator[tuple[Ints, Ints]]:
+def _candidates(written: Ints, training: Ids, blank: npt.NDArray[np.bool_]) -> Iterator[tuple[Ints, Ints]]:
     """Yields pairs of places, in what is written and in the training text, where a passage may begin.
 
-    From there on `SHORTEST` characters hash alike, and the characters before differ: else it would begin earlier.
+    From there on `SHORTEST` characters hash alike, the first no blank; and the characters before differ or are blanks:
+    else it would begin earlier.
     """
     hashes = _hashes(written)
+    starts = np.flatnonzero(~blank[written[: len(hashes)]])
+    before, hashes = np.append(-1, written)[starts], hashes[starts]
+    before[blank[before]] = -1
     distinct = np.unique(hashes)
     # Most places of the training text fall through a table of some bits of the hash; few need a search.
     sieve = np.zeros(1 << _SIEVE_BITS, dtype=bool)
     sieve[_bits(distinct)] = True
     # In order of the hash and then of the character before, so that the pairs to be left out lie together.
-    span = int(np.iinfo(training.dtype).max) + 3
-    keys = np.searchsorted(distinct, hashes) * span + np.append(-1, written)[: len(hashes)] + 1
+    span = len(blank) + 1
+    keys = np.searchsorted(distinct, hashes) * span + before + 1
     order = np.argsort(keys)
-    keys = keys[order]
+    keys, starts = keys[order], starts[order]
     for block in range(0, len(training), BLOCK):
         there = _hashes(training[block : block + BLOCK + SHORTEST - 1])
-        sources = np.flatnonzero(sieve[_bits(there)])
-        rank = np.searchsorted(distinct, there[sources])
-        found = distinct.take(rank, mode="clip") == there[sources]
-        sources, group = block + sources[found], rank[found] * span
-        left_out = group + np.where(sources > 0, training[sources - 1].astype(np.int64) + 1, span - 1)
+        places = np.flatnonzero(sieve[_bits(there)])
+        rank = np.searchsorted(distinct, there[places])
+        found = distinct.take(rank, mode="clip") == there[places]
+        sources, group = block + places[found], rank[found] * span
+        before = training[sources - 1].astype(np.int64)
+        # No place in what is written has the last key of a group: of those, none is left out.
+        left_out = group + np.where((sources == 0) | blank[before], span - 1, before + 1)
         for low, high in ((group, left_out), (left_out + 1, group + span)):
-            for part, places in _ranges(np.searchsorted(keys, low), np.searchsorted(keys, high)):
-                yield order[places], sources[part]
+            for part, at in _ranges(np.searchsorted(keys, low), np.searchsorted(keys, high)):
+                yield starts[at], sources[part]
 
 
 def _ranges(low: Ints, high: Ints) -> Iterator[tuple[Ints, Ints]]:
