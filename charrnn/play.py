@@ -169,7 +169,7 @@ def _column(models: Models, run: int, temperature: float) -> tuple[gr.Component,
     with gr.Row():
         settings |= {
             "temperature": gr.Slider(0, 2, temperature, step=0.05, label="Temperature", min_width=140),
-            "top_k": gr.Slider(0, 100, 0, step=1, label="Top-k (0: all)", min_width=140),
-            "top_p": gr.Slider(0.05, 1, 1, step=0.05, label="Top-p (1: all)", min_width=140),
+            "top_k": gr.Slider(0, 100, 0, step=1, label="Top-k", min_width=140),
+            "top_p": gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", min_width=140),
         }
     return gr.Textbox("", label="Text", lines=20, max_lines=20, buttons=["copy"], elem_classes="text"), settings

@@ -56,7 +56,7 @@ class Tracker:
         """Logs the numbers of a line of metrics against its step."""
         if step > self.told_until:
             known = {name: value for name, value in metrics.items() if value is not None}
-            self.accelerator.log({**known, "step": step}, step=step)
+            self.accelerator.log(known, step=step)
 
     def log_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         """Adds rows of `COLUMNS` to the sample table; ``scored`` has each one's characters with their probability."""
@@ -70,7 +70,7 @@ class Tracker:
     def log_model(self, folder: Path) -> None:
         """Stores a model folder with the run, where the tracker can."""
 
-    def finish(self) -> str:
+    def finish(self, failed: bool) -> str:
         """Closes the tracker, if it was started; returns what the user may do next with what it recorded."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
@@ -137,6 +137,10 @@ class Wandb(Tracker):
             self.log(row, row["step"])
         self._add([row for row in self.rows if row["step"] > self.told_until])
 
+    def log(self, metrics: Mapping[str, float | None], step: int) -> None:
+        # The axis that `start` defines must be in the row: where it is not, the client puts zero.
+        super().log({**metrics, "step": step}, step)
+
     def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         import wandb
 
@@ -174,7 +178,7 @@ class Wandb(Tracker):
             message = " ".join(str(error).split())
             LOG.warning("wandb did not take %s, which %s has: %s", what, self.run_dir, message)
 
-    def finish(self) -> str:
+    def finish(self, failed: bool) -> str:
         import wandb
 
         if not self.accelerator.trackers:
@@ -186,7 +190,9 @@ class Wandb(Tracker):
             data = [[row[column] for column in COLUMNS] for row in self.rows]
             with self._spared("the table of all samples"):
                 self._run.summary["all_samples"] = wandb.Table(columns=list(COLUMNS), data=data)
-        super().finish()
+        if failed:
+            self._run.finish(exit_code=1)
+        super().finish(failed)
         if not offline:
             return ""
         attempts = sorted((self.run_dir / "wandb").glob("offline-run-*"))
@@ -208,8 +214,8 @@ class Trackio(Tracker):
         data = [[row[column] for column in COLUMNS] for row in self.rows]
         self.accelerator.log({"samples": trackio.Table(columns=list(COLUMNS), data=data)}, step=step)
 
-    def finish(self) -> str:
-        super().finish()
+    def finish(self, failed: bool) -> str:
+        super().finish(failed)
         return f"look at the run with: TRACKIO_DIR={self._folder} trackio show"
 
 
@@ -225,8 +231,8 @@ class TensorBoard(Tracker):
             text = "\n".join(f"    {line}" for line in f"{row['prompt']}{row['text']}".split("\n"))
             self.accelerator.log({f"samples/temperature {row['temperature']}": text}, step=step)
 
-    def finish(self) -> str:
-        super().finish()
+    def finish(self, failed: bool) -> str:
+        super().finish(failed)
         return f"look at the run with: tensorboard --logdir {self.run_dir}"
 
 

@@ -256,7 +256,7 @@ def conclude(job: Job, at: Position, outcome: str, reason: str) -> None:
     try:
         if outcome == "finished" and job.config.log_model:
             job.tracker.log_model(checkpoint.find_model(run.path))
-        advice = job.tracker.finish()
+        advice = job.tracker.finish(failed=outcome == "failed")
     finally:
         try:
             run.write_status(outcome, step=at.step, reason=reason, pid=os.getpid(), launcher=processes.launcher())

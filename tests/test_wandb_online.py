@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import DIRECT, SMALL, last_checkpoint, rows_of, run, start, status, wait_until
 from tests.wandb_server import KEY, Run, WandbServer, wandb_server
 
+pytestmark = pytest.mark.slow
+
 METRICS, SAMPLES = Path("run/metrics.jsonl"), Path("run/samples.jsonl")
 SEND_EVERY = "WANDB__FILE_STREAM_TRANSMIT_INTERVAL"
 """The client's own variable: whole seconds between two times that it sends what it was told."""

@@ -52,7 +52,7 @@ def main(args: Sequence[str]) -> int:
     with listen(options.host, options.port) as listener:
         # Gradio takes seconds to import: everything that can be wrong has been said before.
         import uvicorn
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         from charrnn.play import make_app
 

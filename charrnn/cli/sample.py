@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from charrnn.checkpoint import find_model, load_model
+from charrnn.processes import one_blas_thread
 from charrnn.sampling import generate, generate_scored
 
 LOG = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class SampleOptions:
 def main(args: Sequence[str]) -> int:
     """Writes the prompt and the text to standard output."""
     options = tyro.cli(SampleOptions, args=list(args), prog="charrnn sample")
+    one_blas_thread()
     model, vocab = load_model(find_model(options.run, options.checkpoint))
     settings: dict[str, Any] = {
         "length": options.length,
