@@ -56,7 +56,7 @@ def test_a_real_run_is_listed(text_file: Path, capsys: Output) -> None:
 
 
 def test_the_newest_is_first_and_ages_have_fitting_units(capsys: Output) -> None:
-    for name, age in (("a", 300_000), ("b", 20), ("c", 10_000), ("d", 500)):
+    for name, age in (("a", 300_000), ("b", 1), ("c", 10_000), ("d", 500)):
         make_run(name, "finished", age=age)
     ages = [(row[0], row[5].split()[1]) for row in table(capsys)]
     assert ages == [("b", "s"), ("d", "min"), ("c", "h"), ("a", "days")]
