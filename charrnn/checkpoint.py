@@ -243,11 +243,16 @@ def find_model(run: Path, which: str = "best") -> Path:
     if (run / "model.safetensors").is_file():
         return run
     parent = run / "checkpoints"
-    folder = best(parent) if which == "best" else next(iter(checkpoints(parent)), None)
-    if folder is None:
-        raise CheckpointError(f"{run} holds no checkpoint: is it the folder of a run?")
-    verify(folder)
-    return folder
+    first = best(parent) if which == "best" else None
+    candidates = ([first] if first else []) + [folder for folder in checkpoints(parent) if folder != first]
+    for folder in candidates:
+        try:
+            verify(folder)
+        except DamagedError as error:
+            LOG.warning("%s: looking for another checkpoint", error)
+        else:
+            return folder
+    raise CheckpointError(f"{run} holds no {'whole ' if candidates else ''}checkpoint: is it the folder of a run?")
 
 
 def optimizer_tensors(model: CharLSTM, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
 from typing import Any, TypeVar, cast
@@ -100,7 +101,8 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
     if launched_processes() == 1 and "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ:
         raise ConfigError(
             "accelerate launch was asked for several processes, but on CPUs it starts one: add "
-            "--mpirun_hostfile FILE, or use `torchrun --nproc-per-node N -m charrnn.train`"
+            "--mpirun_hostfile FILE, or use `torchrun --nproc-per-node N -m charrnn.train` "
+            "(or unset MASTER_PORT, if it was not the launcher that set it)"
         )
     if restarts():
         _join_again()
@@ -158,7 +160,8 @@ def on_main(accelerator: Accelerator, function: Callable[[], T]) -> T:
         except UserError as error:
             failure = error
     if accelerator.num_processes > 1:
-        value, failure = broadcast_object_list([value, failure])
+        with _together():
+            value, failure = broadcast_object_list([value, failure])
     return _outcome(value, failure)
 
 
@@ -170,7 +173,10 @@ def on_each(accelerator: Accelerator, function: Callable[[], T]) -> T:
         value = function()
     except UserError as error:
         failure = error
-    failures = gather_object([failure]) if accelerator.num_processes > 1 else [failure]
+    failures = [failure]
+    if accelerator.num_processes > 1:
+        with _together():
+            failures = gather_object([failure])
     return _outcome(value, next((error for error in failures if error is not None), None))
 
 
@@ -194,10 +200,16 @@ class LostProcessError(UserError):
 
 def sum_over_processes(tensor: Tensor) -> None:
     """Adds up a tensor over all processes, in place; raises `LostProcessError` where one of them is gone."""
-    if not dist.is_initialized():
-        return
+    if dist.is_initialized():
+        with _together():
+            dist.all_reduce(tensor)
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Around what all processes do together: raises `LostProcessError` where one of them is gone."""
     try:
-        dist.all_reduce(tensor)
+        yield
     except RuntimeError as error:
         raise LostProcessError(
             f"another process of the job has died or cannot be reached: start the job again with --resume "

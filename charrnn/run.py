@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -104,6 +105,9 @@ class RunFolder:
             raise CheckpointError(f"cannot use the run folder {self.path}: {error.strerror}") from error
         self._lock = lock
         self.begun = (self.path / "config.json").exists()
+        if not self.begun and (self.path / "store" / "store.json").exists():
+            # Of a start that came to nothing, perhaps with other corpora or settings.
+            shutil.rmtree(self.path / "store")
         if self.begun and not resume:
             self.close()
             raise CheckpointError(f"{self.path} holds a run already: add --resume, or use another --run-dir")

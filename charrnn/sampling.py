@@ -88,8 +88,10 @@ def default_prompt(vocab: Vocabulary) -> str:
     return "\n" if "\n" in vocab else vocab.characters[:1]
 
 
-def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
+def check_sampling(length: int, temperature: float, top_k: int, top_p: float, seed: int) -> None:
     """Raises `ConfigError` for values that no distribution can be made from."""
+    if length < 0 or seed < 0:
+        raise ConfigError(f"the length is {length} and the seed {seed}: both must be 0 or more")
     if not 0 <= temperature < float("inf"):
         raise ConfigError(f"the temperature is {temperature}: it must be 0 (always the likeliest) or more")
     if top_k < 0:
@@ -148,7 +150,7 @@ def _draws(
     seed: int,
 ) -> Iterator[tuple[int, Array]]:
     """Each token drawn, with the model's logits for it and all others."""
-    check_sampling(temperature, top_k, top_p)
+    check_sampling(length, temperature, top_k, top_p, seed)
     tokens = vocab.encode(prompt or default_prompt(vocab))
     stepper = Stepper(model)
 

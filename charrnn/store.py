@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 import unicodedata
 from collections import deque
@@ -18,7 +17,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, BinaryIO, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -251,7 +250,7 @@ def _encode(
         (work / "spool").open("rb") as spool,
         tqdm(desc="encoding text", total=total, unit="char", unit_scale=True, disable=None) as progress,
     ):
-        read = partial(_read, spool.fileno(), table, _pairs(table))
+        read = partial(_read, spool, table, _pairs(table))
         for index, name in enumerate(SPLITS):
             sha = hashlib.sha256()
             with (store / f"{name}.bin").open("wb") as file:
@@ -324,10 +323,11 @@ def _pairs(table: Ids) -> Ids | None:
     return np.stack(np.meshgrid(one, one), axis=-1).view("<u2").ravel()
 
 
-def _read(file: int, table: Ids, pairs: Ids | None, part: tuple[int, int, int]) -> Ids:
+def _read(file: BinaryIO, table: Ids, pairs: Ids | None, part: tuple[int, int, int]) -> Ids:
     """The ids of a part of the spool."""
     offset, width, count = part
-    numbers = np.frombuffer(os.pread(file, width * count, offset), f"<u{width}")
+    file.seek(offset)
+    numbers = np.frombuffer(file.read(width * count), f"<u{width}")
     if pairs is not None and width == 1 and count % 2 == 0:
         return pairs.take(numbers.view("<u2"), mode="clip").view(table.dtype)
     return table.take(numbers, mode="clip")

@@ -34,6 +34,8 @@ from charrnn.vocab import Vocabulary
 LOG = logging.getLogger(__name__)
 
 DEFAULT_CORPUS = "python:asyncio"
+SHAPE = ("hidden_size", "num_layers", "embedding_size", "tie_weights")
+"""What a starting model says of the model that is trained."""
 PREEMPTED = 75
 """The exit code of a run that was told to stop and has saved (EX_TEMPFAIL: try again later)."""
 
@@ -50,9 +52,13 @@ def main(args: Sequence[str] | None = None) -> int:
         _, outcome = train(config, stop)
     except UserError as error:
         return tell(error) if is_main or isinstance(error, LostProcessError) else error.exit_code
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        return tell(ConfigError("there is not enough memory: lower --batch-size, --seq-length or --hidden-size"))
     except processes.StoppedError as error:
         print(error, file=sys.stderr)
-        return PREEMPTED
+        outcome = "preempted"
     except KeyboardInterrupt:
         return 130
     # torchrun takes any code but 0 for a crash, and would start the run again that it was told to stop.
@@ -63,8 +69,8 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
     """One run, or the rest of one; returns its folder, and ``finished``, or ``preempted`` if it was told to stop."""
     accelerator = processes.start_accelerator(num_threads=config.num_threads, deterministic=config.deterministic)
     config = replace(config, corpus=config.corpus or (DEFAULT_CORPUS,))
-    resume = config.resume or processes.restarts() > 0
     run = RunFolder(on_main(accelerator, lambda: choose_run_dir(config)))
+    resume = on_main(accelerator, lambda: config.resume or crashed_here(run.path))
     on_main(accelerator, lambda: run.open(resume=resume))
     try:
         own = run.path if on_main(accelerator, lambda: run.begun) else None
@@ -92,15 +98,20 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
     return run.path, outcome
 
 
+def crashed_here(run_dir: Path) -> bool:
+    """Whether torchrun has started this job again after it crashed in that very run folder."""
+    status = run_dir / "status.json"
+    return processes.restarts() > 0 and status.exists() and read_json(status).get("launcher") == processes.launcher()
+
+
 def choose_run_dir(config: TrainConfig) -> Path:
     """The run folder: the one asked for, or the one this launcher's crashed attempt used, or a new one."""
     if config.run_dir:
         return Path(config.run_dir)
     parent = Path("runs")
-    if processes.restarts():
-        for status in sorted(parent.glob("*/status.json"), reverse=True):
-            if read_json(status).get("launcher") == processes.launcher():
-                return status.parent
+    for status in sorted(parent.glob("*/status.json"), reverse=True) if processes.restarts() else ():
+        if crashed_here(status.parent):
+            return status.parent
     if config.resume:
         newest = max(parent.glob("*/config.json"), default=None)
         hint = f", for example --run-dir {newest.parent}" if newest else ""
@@ -113,18 +124,15 @@ def starting_point(config: TrainConfig, own: Path | None) -> tuple[TrainConfig, 
 
     A run that is resumed has all of it in its own folder, whatever became of the files it once came from.
     """
-    if own is not None:
+    if own is not None and checkpoint.checkpoints(own / "checkpoints"):
+        if config.init_from:
+            saved = load_config(own / "config.json")
+            config = replace(config, **{name: saved[name] for name in SHAPE})
         return config, None, Vocabulary.load(own / "vocab.json") if config.init_from or config.vocab else None
     if not config.init_from:
         return config, None, Vocabulary.load(Path(config.vocab)) if config.vocab else None
     model, vocab = checkpoint.load_model(checkpoint.find_model(Path(config.init_from)))
-    shape: dict[str, Any] = {
-        "hidden_size": model.hidden_size,
-        "num_layers": model.num_layers,
-        "embedding_size": model.embedding_size,
-        "tie_weights": model.tie_weights,
-    }
-    return replace(config, **shape), model, vocab
+    return replace(config, **{name: getattr(model, name) for name in SHAPE}), model, vocab
 
 
 def open_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> TokenStore:
@@ -227,8 +235,8 @@ def begin(job: Job, newest: Path | None) -> None:
     }
     job.tracker.start(config.project, config.run_name or run.path.name, {**asdict(config), **versions(), **about})
     write_text(run.path / "vocab.json", job.text.vocab.to_json())
-    write_text(run.path / "config.json", to_json(config))
     run.write_status("running", pid=os.getpid(), launcher=processes.launcher())
+    write_text(run.path / "config.json", to_json(config))
     announce(job, newest)
 
 

@@ -155,7 +155,7 @@ def test_eval_finds_the_losses_that_training_measured(run_dir: Path, text: Path,
     expected = {"best": min(losses), "last": losses[-1]}
     assert expected["best"] < expected["last"] - 0.01
     for which, loss in expected.items():
-        flags = ("--split", "val", "--val-fraction", VAL_FRACTION, "--checkpoint", which)
+        flags = ("--split", "val", "--checkpoint", which)
         result = json.loads(output(capsys, "eval", run_dir, "--corpus", f"files:{text}", *flags))
         assert result["loss"] == pytest.approx(loss, rel=1e-6)
         assert result["bpc"] == pytest.approx(loss / math.log(2), rel=1e-6)

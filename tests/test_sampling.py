@@ -205,7 +205,7 @@ def test_errors_come_before_the_first_character_is_asked_for() -> None:
         with pytest.raises(ConfigError) as caught:
             generate(model, LETTERS, length=10, **settings)  # type: ignore[arg-type]
         assert "\n" not in str(caught.value)
-    check_sampling(0.0, 0, 1.0)
+    check_sampling(0, 0.0, 0, 1.0, 0)
 
 
 @pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(1.0, 0, 1.0), (0.5, 0, 1.0), (1.5, 5, 0.9)])

@@ -422,3 +422,39 @@ def test_the_package_builds_with_its_plugins(tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = archive.getnames()
     assert any(name.endswith("plugins/gutenberg/book.py") for name in names)
+
+
+def test_fine_tuning_that_was_killed_early_starts_from_the_model_again(train: Train, text_file: Path) -> None:
+    assert train(*quiet(text_file, "--epochs", "2", "--run-dir", "base")) == 0
+    flags = ("--corpus", f"files:{text_file}", "--tracker", "none", "--batch-size", "8", "--num-threads", "1")
+    flags = (*flags, "--log-every", "1", "--init-from", "base", "--run-dir", "tuned")
+    process = start(DIRECT, *flags, "--checkpoint-minutes", "0", "--max-steps", "100000")
+    wait_until(lambda: len(rows_of(Path("tuned/metrics.jsonl"))) > 2, process)
+    process.kill()
+    process.communicate()
+    begun = rows_of(Path("tuned/metrics.jsonl"))[0]["train_loss"]
+    assert not list(Path("tuned").glob("checkpoints/step-*"))
+    assert train(*flags, "--max-steps", "100", "--resume") == 0
+    assert rows_of(Path("tuned/metrics.jsonl"))[0]["train_loss"] == pytest.approx(begun, rel=1e-5)
+
+
+def test_a_start_that_failed_leaves_no_text_for_the_next(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("word.py").write_text(
+        "import charrnn\n"
+        "@charrnn.hookimpl\n"
+        "def register_corpora(register):\n    register('word', word)\n"
+        "def word(argument):\n    'word:WORD, many times.'\n    yield f'{argument} ' * 500\n"
+    )
+    flags = (*SMALL, "--tracker", "none", "--plugin", "word", "--run-dir", "run", "--max-steps", "2")
+    assert train(*flags, "--corpus", "word:old", "--batch-size", "5000") == 1
+    assert train(*flags, "--corpus", "word:new") == 0
+    assert "word:old" not in capfd.readouterr().out
+    assert "o" not in json.loads(Path("run/vocab.json").read_text())["characters"]
+
+
+def test_torchrun_does_not_resume_a_run_that_was_refused(text_file: Path) -> None:
+    run(DIRECT, *quiet(text_file, "--max-steps", "3", "--run-dir", "run"))
+    before = status(Path("run"))
+    done = run(torchrun(2, "--max-restarts", "1"), *quiet(text_file, "--max-steps", "9", "--run-dir", "run"), code=1)
+    assert "holds a run already" in done.stderr
+    assert status(Path("run")) == before

@@ -13,6 +13,7 @@ import torch
 import tyro
 
 from charrnn.checkpoint import find_model, load_model
+from charrnn.config import TrainConfig, load_config
 from charrnn.corpus import CorpusSpec
 from charrnn.errors import CorpusError
 from charrnn.evaluation import evaluate
@@ -38,8 +39,6 @@ class EvalOptions:
     """A plugin that is not to be loaded."""
     split: Literal["all", "val"] = "all"
     """The whole text, or only the last part of each corpus, which training held out."""
-    val_fraction: float = 0.1
-    """The share of each corpus that training held out, with --split val."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint of the run to use."""
 
@@ -52,12 +51,20 @@ def main(args: Sequence[str]) -> int:
     torch.set_num_threads(share_of_cores())
     corpora = Corpora(options.plugin, options.block_plugin)
     specs = [CorpusSpec.parse(spec) for spec in options.corpus]
+    # The text is prepared and split as the run's own was.
+    own = options.run / "config.json"
+    saved = load_config(own) if (options.run / "checkpoints").is_dir() and own.exists() else {}
+    settings = TrainConfig(
+        **{name: saved[name] for name in ("normalize", "val_fraction", "test_fraction") if name in saved}
+    )
     with TemporaryDirectory(prefix="charrnn-eval-") as temporary:
         text = build_store(
             Path(temporary) / "store",
             [(str(spec), corpora.find(spec).documents(spec)) for spec in specs],
             vocab=vocab,
-            val_fraction=options.val_fraction if options.split == "val" else 0.0,
+            val_fraction=settings.val_fraction if options.split == "val" else 0.0,
+            test_fraction=settings.test_fraction if options.split == "val" else 0.0,
+            normalize=None if settings.normalize == "none" else settings.normalize,
         )
         tokens = text.val if options.split == "val" else text.train
         if len(tokens) < 2:

@@ -74,8 +74,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def find_texts(config: TrainConfig, run: Path, folder: Path, vocab: Vocabulary) -> Texts:
     """The run's own text; raises a `UserError` if it is no longer there or no longer the same."""
-    # A run that starts from a model takes over its vocabulary; any other made its own of the text.
-    text = open_text(config, run, vocab if config.init_from else None)
+    # A run may have been given its vocabulary; any other made its own of the text.
+    text = open_text(config, run, vocab if config.init_from or config.vocab else None)
     if text.digest != read_training(folder)["text"]:
         raise CorpusError(f"{' '.join(config.corpus)} is not the text any more that the run was trained on")
     if len(text.val) > 1:
