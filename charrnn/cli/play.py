@@ -15,6 +15,7 @@ import tyro
 
 from charrnn.checkpoint import find_model, load_model
 from charrnn.errors import ConfigError
+from charrnn.processes import one_blas_thread
 
 LOG = logging.getLogger(__name__)
 
@@ -52,7 +53,6 @@ def main(args: Sequence[str]) -> int:
     with listen(options.host, options.port) as listener:
         # Gradio takes seconds to import: everything that can be wrong has been said before.
         import uvicorn
-        from threadpoolctl import threadpool_limits
 
         from charrnn.play import make_app
 
@@ -63,8 +63,8 @@ def main(args: Sequence[str]) -> int:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
         logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
         # One character is too little work for several threads: they would wait for each other, and slow every client.
-        with threadpool_limits(1, user_api="blas"):
-            server.run(sockets=[listener])
+        one_blas_thread()
+        server.run(sockets=[listener])
     return 0
 
 
