@@ -47,8 +47,8 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
                 raise ValueError(f"tied weights need embedding_size {embedding_size} == hidden_size {hidden_size}")
             self.output.weight = self.embedding.weight
         with torch.no_grad():
-            if self.embedding is not None:
-                # The unit variance that torch gives an embedding is far from what a tied output layer needs.
+            if self.embedding is not None and tie_weights:
+                # The unit variance that torch gives an embedding learns fastest, but as an output layer it is too much.
                 self.embedding.weight.uniform_(-0.1, 0.1)
             for name, parameter in self.lstms.named_parameters():
                 # LSTM biases hold the gates one after another: input, forget, cell, output.

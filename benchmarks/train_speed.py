@@ -1,0 +1,197 @@
+"""How close training is to the machine: a matrix product, a bare loop over nn.LSTM, and the trainer with all it does.
+
+    python benchmarks/train_speed.py TEXT [any flags of charrnn.train]
+
+prints, from one process and in turns, the rate of a large matrix product, the speed of a loop that does nothing but
+forward, backward and optimizer at the run's shape, and that of the trainer's own loop with everything on: windows from
+the store, locked dropout, state drop, clipping, schedule, metrics, tracker (wandb offline) and a checkpoint in every
+turn. Then it starts `accelerate launch -m charrnn.train` anew, a few times, and says where the time to the first step
+goes. The store is built before anything is timed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from charrnn import train
+from charrnn.config import TrainConfig, parse
+from charrnn.loop import Job, fresh_position, measure, train_to_end
+from charrnn.processes import StopRequest, start_accelerator
+from charrnn.run import RunFolder
+
+TURNS = 5
+STEPS = 200
+"""Steps in a turn of the bare loop and of the trainer's."""
+
+
+def seconds(function: Callable[[], object], device: torch.device) -> float:
+    """Wall time of a call, on a GPU until its work is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def matrix_product(device: torch.device, dtype: torch.dtype) -> Callable[[], None]:
+    """Twenty products of square matrices, of 1024 on a CPU and 8192 on a GPU: (2 * 20 * size ** 3) operations."""
+    size = matrix_size(device)
+    a, b = torch.randn(2, size, size, device=device, dtype=dtype)
+    out = torch.empty_like(a)
+
+    def run() -> None:
+        for _ in range(20):
+            torch.mm(a, b, out=out)
+
+    return run
+
+
+def matrix_size(device: torch.device) -> int:
+    """The side of the matrices that are multiplied."""
+    return 8192 if device.type == "cuda" else 1024
+
+
+def bare_loop(config: TrainConfig, vocab_size: int, device: torch.device, dtype: torch.dtype) -> Callable[[], None]:
+    """The least that learns: embedding, nn.LSTM, linear output, backward, optimizer, on one window again and again."""
+    embedding = nn.Embedding(vocab_size, config.embedding_size or vocab_size).to(device)
+    lstm = nn.LSTM(config.embedding_size or vocab_size, config.hidden_size, config.num_layers).to(device)
+    output = nn.Linear(config.hidden_size, vocab_size).to(device)
+    parameters = [*embedding.parameters(), *lstm.parameters(), *output.parameters()]
+    optimizer = torch.optim.AdamW(parameters, fused=True)
+    window = torch.randint(vocab_size, (config.seq_length, config.batch_size), device=device)
+
+    def run() -> None:
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                hidden, _ = lstm(embedding(window))
+                logits = output(hidden)
+            F.cross_entropy(logits.flatten(0, 1).float(), window.flatten()).backward()
+            optimizer.step()
+
+    return run
+
+
+def operations(job: Job) -> float:
+    """Floating-point operations of a training step: forward, and twice as many backward (matrix products alone)."""
+    weights = sum(p.numel() for p in job.model.parameters() if p.ndim > 1)
+    looked_up = (
+        job.model.embedding.weight.numel() if job.model.embedding is not None and not job.config.tie_weights else 0
+    )
+    return 6.0 * (weights - looked_up) * job.config.batch_size * job.config.seq_length
+
+
+def prepared(flags: list[str], folder: Path, stop: StopRequest) -> Job:
+    """A run, ready to train."""
+    config = parse([*flags, "--run-dir", str(folder), "--sample-length", "0"], default_preset="laptop")
+    accelerator = start_accelerator(num_threads=config.num_threads, deterministic=config.deterministic)
+    run = RunFolder(folder)
+    run.open(resume=False)
+    job = train.prepare(config, accelerator, run, train.open_text(config, folder, None), None, stop)
+    train.begin(job, None)
+    return job
+
+
+def compare(job: Job) -> None:
+    """Prints the three rates, medians over the turns, and the ratios of neighbours in time."""
+    config = job.config
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(job.accelerator.mixed_precision, torch.float32)
+    at = fresh_position(job)
+
+    def ours() -> None:
+        # Without validation text: an evaluation is measured by itself.
+        segment = replace(config, max_steps=at.step + STEPS)
+        train_to_end(replace(job, config=segment, text=replace(job.text, val=job.text.val[:0])), at)
+
+    product = matrix_product(job.device, dtype)
+    bare = bare_loop(config, len(job.text.vocab), job.device, dtype)
+    loops = (product, bare, ours)
+    for loop in loops:
+        loop()
+    times = [[seconds(loop, job.device) for loop in loops] for _ in range(TURNS)]
+    work = (40.0 * matrix_size(job.device) ** 3, operations(job) * STEPS, operations(job) * STEPS)
+    names = ("matrix product", "bare nn.LSTM loop", "charrnn.train")
+    chars = config.batch_size * config.seq_length * STEPS
+    for name, amount, column in zip(names, work, zip(*times, strict=True), strict=True):
+        median = statistics.median(column)
+        speed = "" if name == names[0] else f"  {chars / median:>9,.0f} characters/s"
+        print(f"{name:18} {amount / median / 1e9:>8,.0f} GFLOP/s{speed}")
+    to_bare = statistics.median(bare / own for _, bare, own in times)
+    to_product = statistics.median((work[2] / own) / (work[0] / product) for product, _, own in times)
+    print(f"charrnn.train is at {to_bare:.1%} of the bare loop and {to_product:.1%} of the matrix product")
+    evaluation = seconds(lambda: measure(job), job.device)
+    print(f"an evaluation of {len(job.text.val):,} characters: {evaluation:.2f} s")
+
+
+def start_up(flags: list[str], folder: Path) -> None:
+    """Prints how long `accelerate launch -m charrnn.train` takes to its first step, and what of it is not ours."""
+    launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet"]
+    ours = ["-m", "charrnn.train", *flags, "--tracker", "none", "--sample-length", "0"]
+    two_steps = ["--max-steps", "2", "--log-every", "1"]
+    empty = folder / "empty.py"
+    empty.write_text("")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
+    names = ("accelerate launch of an empty script", "python -c 'import torch, accelerate'", "to the first step")
+    rows = []
+    for turn in range(TURNS):
+        run_dir = folder / f"start-{turn}"
+        row = []
+        for line in ([*launch, str(empty)], [sys.executable, "-c", "import torch, accelerate"]):
+            start = time.perf_counter()
+            subprocess.run(line, **quiet)  # type: ignore[call-overload]
+            row.append(time.perf_counter() - start)
+        metrics = run_dir / "metrics.jsonl"
+        start = time.perf_counter()
+        command = [*launch, *ours, *two_steps, "--run-dir", str(run_dir)]
+        job = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while job.poll() is None and not (metrics.exists() and metrics.stat().st_size):
+            time.sleep(0.01)
+        row.append(time.perf_counter() - start)
+        if job.wait():
+            sys.exit("the run failed")
+        rows.append(row)
+    medians = [statistics.median(column) for column in zip(*rows, strict=True)]
+    for name, median in zip(names, medians, strict=True):
+        print(f"{name:38} {median:6.2f} s")
+    print(f"{'our own share':38} {medians[2] - medians[0] - medians[1]:6.2f} s")
+
+
+def main() -> None:
+    """Prints all figures."""
+    text, *rest = sys.argv[1:] or sys.exit(__doc__)
+    flags = ["--corpus", f"files:{text}", *rest]
+    os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    with tempfile.TemporaryDirectory() as folder:
+        job = prepared(flags, Path(folder) / "run", StopRequest())
+        config = job.config
+        device = torch.cuda.get_device_name() if job.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+        print(
+            f"{datetime.date.today()}, torch {torch.__version__}, Python {platform.python_version()}, {device}, "
+            f"{job.accelerator.mixed_precision}: hidden {config.hidden_size}, layers {config.num_layers}, "
+            f"embedding {config.embedding_size}, {config.batch_size} rows, windows of {config.seq_length}"
+        )
+        compare(job)
+        job.tracker.finish(failed=False)
+        job.run.close()
+        start_up(flags, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
