@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,13 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
             self.output.weight = self.embedding.weight
         with torch.no_grad():
             if self.embedding is not None and tie_weights:
-                # The unit variance that torch gives an embedding learns fastest, but as an output layer it is too much.
+                # The unit variance that torch gives an embedding would be far too much for an output layer.
                 self.embedding.weight.uniform_(-0.1, 0.1)
+            elif self.embedding is not None:
+                # Inputs of unit variance to the gates (LeCun et al. 1998), where torch gives them 1 / 25th of it: the
+                # first thing to learn is which character was read. benchmarks/records has what it brings.
+                bound = math.sqrt(3 / embedding_size)
+                self.lstms[0].get_parameter("weight_ih_l0").uniform_(-bound, bound)
             for name, parameter in self.lstms.named_parameters():
                 # LSTM biases hold the gates one after another: input, forget, cell, output.
                 if "bias" in name:
