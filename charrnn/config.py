@@ -74,7 +74,7 @@ class TrainConfig:
     state_drop: float = 0.02
     """Probability that a row forgets its state at the beginning of a window."""
 
-    epochs: float = 4.0
+    epochs: float = 5.0
     """Times the text is read; a fraction is allowed."""
     max_steps: int = 0
     """Steps after which the run ends, whatever --epochs says; 0 for none."""
@@ -88,11 +88,11 @@ class TrainConfig:
     """Learn from every character of a window, or from its last one only."""
     optimizer: Literal["adamw", "adam", "rmsprop"] = "adamw"
     """The optimizer."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     """The peak learning rate."""
     schedule: Literal["cosine", "constant", "char-rnn"] = "cosine"
     """How the learning rate goes over the run; char-rnn: times 0.97 every epoch after the tenth."""
-    warmup: float = 0.05
+    warmup: float = 0.01
     """Share of the run over which the learning rate rises to its peak."""
     final_learning_rate: float = 0.01
     """What is left of the learning rate at the end of the run, as a share of the peak."""
@@ -185,6 +185,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "batch_size": 128,
             "seq_length": 128,
             "epochs": 50.0,
+            "learning_rate": 2e-3,
+            "warmup": 0.05,
         },
     ),
     "karpathy": (

@@ -20,8 +20,8 @@ State = tuple[Tensor, Tensor]
 class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["char-rnn", "text-generation"]):
     """Stacked one-layer LSTMs over an embedding (or one-hot characters) with a linear output.
 
-    LSTM: Hochreiter & Schmidhuber 1997, with a forget-gate bias of 1 at the start (Gers et al. 2000; Jozefowicz et
-    al. 2015). Tied weights: Press & Wolf 2017; Inan et al. 2017.
+    LSTM: Hochreiter & Schmidhuber 1997; one-hot and tied models with a forget-gate bias of 1 at the start (Gers et al.
+    2000; Jozefowicz et al. 2015), as char-rnn has it. Tied weights: Press & Wolf 2017; Inan et al. 2017.
     """
 
     def __init__(
@@ -48,18 +48,20 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
                 raise ValueError(f"tied weights need embedding_size {embedding_size} == hidden_size {hidden_size}")
             self.output.weight = self.embedding.weight
         with torch.no_grad():
-            if self.embedding is not None and tie_weights:
+            fresh_inputs = self.embedding is not None and not tie_weights
+            if fresh_inputs:
+                # Inputs of standard deviation 2 to the gates, where torch gives them 0.2: the first thing to learn is
+                # which character was read (benchmarks/records has what it brings, and zero forget-gate biases).
+                bound = 2 * math.sqrt(3 / embedding_size)
+                self.lstms[0].get_parameter("weight_ih_l0").uniform_(-bound, bound)
+            elif self.embedding is not None:
                 # The unit variance that torch gives an embedding would be far too much for an output layer.
                 self.embedding.weight.uniform_(-0.1, 0.1)
-            elif self.embedding is not None:
-                # Inputs of unit variance to the gates (LeCun et al. 1998), where torch gives them 1 / 25th of it: the
-                # first thing to learn is which character was read. benchmarks/records has what it brings.
-                bound = math.sqrt(3 / embedding_size)
-                self.lstms[0].get_parameter("weight_ih_l0").uniform_(-bound, bound)
             for name, parameter in self.lstms.named_parameters():
                 # LSTM biases hold the gates one after another: input, forget, cell, output.
                 if "bias" in name:
-                    parameter[hidden_size : 2 * hidden_size] = 1.0 if "bias_ih" in name else 0.0
+                    forget = slice(hidden_size, 2 * hidden_size)
+                    parameter[forget] = 1.0 if "bias_ih" in name and not fresh_inputs else 0.0
 
     @classmethod
     def _from_pretrained(

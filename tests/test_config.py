@@ -326,7 +326,7 @@ def test_nothing_changed_is_nothing_to_say() -> None:
 
 def test_what_may_change_is_told() -> None:
     (change,) = check_resumed(TrainConfig(learning_rate=0.5), saved())
-    assert change == "--learning-rate 0.5 (it was 0.002)"
+    assert change == "--learning-rate 0.5 (it was 0.004)"
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,18 @@ def test_a_row_reads_alike_with_its_slice_of_the_masks() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_forget_gates_begin_with_a_bias_of_1(shape: dict[str, int]) -> None:
+def test_forget_gates_of_one_hot_and_tied_models_begin_with_a_bias_of_1(shape: dict[str, int]) -> None:
+    expected = float(shape["embedding_size"] == 0 or "tie_weights" in shape)
     for lstm in make(**shape).lstms:
-        assert torch.equal((lstm.bias_ih_l0 + lstm.bias_hh_l0)[12:24], torch.ones(12))
+        assert torch.equal((lstm.bias_ih_l0 + lstm.bias_hh_l0)[12:24], torch.full((12,), expected))
+
+
+def test_an_embedding_gives_the_gates_inputs_of_standard_deviation_2_at_first() -> None:
+    torch.manual_seed(0)
+    model = CharLSTM(200, hidden_size=100, embedding_size=40)
+    assert model.embedding is not None
+    inputs = model.embedding.weight @ model.lstms[0].get_parameter("weight_ih_l0").T
+    assert inputs.std().item() == pytest.approx(2.0, abs=0.1)
 
 
 def test_tied_weights_are_one_tensor() -> None:
