@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test test-slow test-browser soak check clean
+.PHONY: install train test test-slow test-browser test-cluster soak check clean
 
 install: .venv/installed
 
@@ -15,7 +15,7 @@ train: install
 	$(BIN)/accelerate launch --quiet -m charrnn.train $(ARGS)
 
 test: install
-	$(BIN)/pytest -m "not slow and not soak and not browser" $(ARGS)
+	$(BIN)/pytest -m "not slow and not soak and not browser and not cluster" $(ARGS)
 
 test-slow: install
 	$(BIN)/pytest -m slow $(ARGS)
@@ -23,6 +23,9 @@ test-slow: install
 test-browser: install
 	command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --quiet --yes chromium; }
 	$(BIN)/pytest -m browser $(ARGS)
+
+test-cluster: install
+	$(BIN)/pytest -m cluster -n 0 $(ARGS)
 
 soak: install
 	$(BIN)/pytest -m soak $(ARGS)
