@@ -19,17 +19,19 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from safetensors.torch import load_model as load_weights
-from torch import Tensor
 
 from charrnn.errors import CheckpointError, VocabularyError
-from charrnn.model import CharLSTM
 from charrnn.vocab import Vocabulary
+
+# torch takes more than a second to import: `charrnn sample`, which only looks for a model here, must not wait for it.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from charrnn.model import CharLSTM
 
 LOG = logging.getLogger(__name__)
 
@@ -51,6 +53,10 @@ def save_model(folder: Path, model: CharLSTM, vocab: Vocabulary, card: str) -> N
 
 def load_model(folder: Path) -> tuple[CharLSTM, Vocabulary]:
     """Reads a model and its vocabulary; raises `CheckpointError` if they are missing, damaged or do not fit."""
+    from safetensors.torch import load_model as load_weights
+
+    from charrnn.model import CharLSTM
+
     for name in MODEL_FILES[:3]:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} is no model: it has no {name}")
@@ -75,6 +81,8 @@ def save_checkpoint(
     training: Mapping[str, Any],
 ) -> Path:
     """Writes a checkpoint; it is there whole or not at all. Raises `CheckpointError` if the disk does not take it."""
+    from safetensors.torch import save_file
+
     folder = parent / f"step-{step:09d}"
     temporary = parent / f".writing-{folder.name}"
     try:
@@ -201,6 +209,8 @@ def read_training(folder: Path) -> dict[str, Any]:
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """The training.safetensors of a checkpoint: the optimizer's moments and the rows' state."""
+    from safetensors.torch import load_file
+
     try:
         return load_file(_training(folder, "safetensors"))
     except (OSError, SafetensorError) as error:
@@ -257,6 +267,8 @@ def find_model(run: Path, which: str = "best") -> Path:
 
 def optimizer_tensors(model: CharLSTM, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's moments and step counts by the names of the parameters they belong to."""
+    import torch
+
     return {
         f"optimizer.{name}.{slot}": torch.as_tensor(value)
         for name, parameter in model.named_parameters()

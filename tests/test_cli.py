@@ -103,6 +103,14 @@ def test_the_same_seed_writes_the_same_sample(run_dir: Path, capsys: Output) -> 
     assert one != sample("--seed", "2")
 
 
+def test_several_samples_are_those_of_their_seeds_the_first_as_it_is_made(run_dir: Path, capsys: Output) -> None:
+    sample = functools.partial(output, capsys, "sample", run_dir, "--length", "100", "--prompt", "Ba")
+    alone = [sample("--seed", str(seed)) for seed in (3, 4, 5)]
+    together = "".join(f"--- seed {seed} ---\n{text}" for seed, text in zip((3, 4, 5), alone, strict=True))
+    assert sample("--seed", "3", "--num-samples", "3") == together
+    assert "--num-samples 0: it must be 1 or more" in error(capsys, "sample", run_dir, "--num-samples", "0")
+
+
 def test_temperature_0_needs_no_seed(run_dir: Path, capsys: Output) -> None:
     sample = functools.partial(output, capsys, "sample", run_dir, "--length", "200")
     certain = sample("--temperature", "0", "--seed", "1")
@@ -169,11 +177,36 @@ def test_eval_measures_several_texts_whole_as_one(run_dir: Path, text: Path, cap
     assert result["characters"] == 50_001 - 1
 
 
+def test_eval_measures_a_model_that_learns_on_and_fits_a_temperature(run_dir: Path, text: Path, capsys: Output) -> None:
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+
+    before = files()
+    measure = functools.partial(output, capsys, "eval", run_dir, "--corpus", f"files:{text}", "--split", "val")
+    plain, both = json.loads(measure()), json.loads(measure("--dynamic", "--fit-temperature"))
+    dynamic, fitted = both.pop("dynamic"), both.pop("fitted_temperature")
+    assert both == plain
+    assert dynamic["characters"] == plain["characters"]
+    assert dynamic["loss"] < plain["loss"]
+    assert fitted["second_half_at_it"]["loss"] < fitted["second_half_at_1"]["loss"]
+    assert fitted["second_half_at_it"]["characters"] == 2_500 - 1
+    frozen = json.loads(measure("--dynamic", "--learning-rate", "0", "--decay", "0.5"))["dynamic"]
+    assert frozen["loss"] == pytest.approx(plain["loss"], abs=1e-3)
+    assert (frozen["learning_rate"], frozen["decay"]) == (0.0, 0.5)
+    assert files() == before
+
+
 def test_eval_refuses_what_it_cannot_measure(run_dir: Path, capsys: Output) -> None:
     Path("snow.txt").write_text("Ba ☃ ba\n", encoding="utf-8")
     assert "☃" in error(capsys, "eval", run_dir, "--corpus", "files:snow.txt")
     Path("short.txt").write_text("a", encoding="utf-8")
     assert "too short" in error(capsys, "eval", run_dir, "--corpus", "files:short.txt")
+    Path("good.txt").write_text("Ba ba\n", encoding="utf-8")
+    rates = {"--learning-rate": "0.1", "--decay": "0.1"}
+    for flag, rate in rates.items():
+        assert "add it" in error(capsys, "eval", run_dir, "--corpus", "files:good.txt", flag, rate)
+    refused = error(capsys, "eval", run_dir, "--corpus", "files:good.txt", "--dynamic", "--decay", "2")
+    assert "the decay at most 1" in refused
 
 
 def test_an_exported_model_is_the_run_s_own(run_dir: Path, capsys: Output) -> None:

@@ -1,7 +1,8 @@
-"""The exact loss: in rows the same as in one stream, however it is shared out, and close to what training saw."""
+"""The loss of a text: in rows the same as in one stream, at the best temperature, and of a model that learns on."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -11,11 +12,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from charrnn.evaluation import NUM_ROWS, WARM_UP, Loss, evaluate, loss_sum, num_rows_for
+from charrnn.dynamic import SEGMENT, evaluate_dynamically
+from charrnn.errors import ConfigError
+from charrnn.evaluation import NUM_ROWS, WARM_UP, Loss, evaluate, fit_temperature, loss_sum, num_rows_for
 from charrnn.model import CharLSTM
 from charrnn.randomness import generator_at
 from charrnn.rows import RowBatches, row_share
 from charrnn.step import forget, forward_window
+from charrnn.vocab import Vocabulary
 
 Tokens = npt.NDArray[np.uint8]
 
@@ -158,3 +162,60 @@ def fresh_gap(state_drop: float) -> float:
 def test_state_drop_makes_the_fresh_state_no_stranger() -> None:
     # Seen: 0.7 nats without state drop, 0.1 with it; some of that is not knowing where in a word one is.
     assert fresh_gap(state_drop=0.05) < min(0.25, fresh_gap(state_drop=0.0) / 2)
+
+
+@pytest.mark.parametrize("factor", [1.25, 0.8])
+def test_the_fitted_temperature_undoes_what_was_done_to_the_logits(trained_model: CharLSTM, factor: float) -> None:
+    tokens = repetitive_tokens(6000)
+    original, changed = fit_temperature(trained_model, tokens), copy.deepcopy(trained_model)
+    with torch.no_grad():
+        changed.output.weight.mul_(factor)
+        changed.output.bias.mul_(factor)
+    fitted = fit_temperature(changed, tokens)
+    assert fitted.temperature == pytest.approx(original.temperature * factor, rel=0.011)
+    assert fitted.after.nats == pytest.approx(original.after.nats, abs=1e-3)
+    assert fitted.after.nats < fitted.before.nats
+    assert fitted.before == evaluate(changed, tokens[3000:])
+
+
+LETTERS = Vocabulary("\nabcdefgh")
+
+
+def test_a_text_is_predicted_before_it_is_learnt(trained_model: CharLSTM) -> None:
+    tokens = repetitive_tokens(SEGMENT + 1)
+    wild = evaluate_dynamically(trained_model, LETTERS, tokens, learning_rate=1.0)
+    assert wild.nats == pytest.approx(single_stream(trained_model, tokens), abs=1e-6)
+    longer = evaluate_dynamically(trained_model, LETTERS, repetitive_tokens(2 * SEGMENT + 1), learning_rate=1.0)
+    assert longer.nats > wild.nats + 1.0, "and learnt from then"
+
+
+def test_a_model_that_learns_nothing_loses_what_it_loses_in_one_stream(trained_model: CharLSTM) -> None:
+    for tokens in (repetitive_tokens(995), repetitive_tokens(2)):
+        loss = evaluate_dynamically(trained_model, LETTERS, tokens, learning_rate=0.0)
+        assert loss.num_characters == len(tokens) - 1
+        assert loss.nats == pytest.approx(single_stream(trained_model, tokens), abs=1e-5)
+
+
+def test_a_model_learns_a_new_text_as_it_reads_it_and_is_what_it_was_afterwards(trained_model: CharLSTM) -> None:
+    before = copy.deepcopy(trained_model.state_dict())
+    tokens = repetitive_tokens(3000)[::-1].copy()
+    dynamic = evaluate_dynamically(trained_model, LETTERS, tokens)
+    assert dynamic.nats < 0.9 * evaluate(trained_model, tokens).nats
+    assert all(torch.equal(weight, before[name]) for name, weight in trained_model.state_dict().items())
+
+
+def test_a_strong_decay_keeps_the_model_as_it_was(trained_model: CharLSTM) -> None:
+    tokens = repetitive_tokens(1500)[::-1].copy()
+    plain = single_stream(trained_model, tokens)
+    free, held = (evaluate_dynamically(trained_model, LETTERS, tokens, decay=decay).nats for decay in (0.0, 1.0))
+    assert abs(held - plain) < abs(free - plain)
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "decay"), [(-1.0, 0.0), (math.nan, 0.0), (math.inf, 0.0), (0.1, -0.1), (0.1, 1.1), (1e38, 0.0)]
+)
+def test_dynamic_evaluation_refuses_rates_that_make_no_sense(
+    trained_model: CharLSTM, learning_rate: float, decay: float
+) -> None:
+    with pytest.raises(ConfigError, match="learning rate"):
+        evaluate_dynamically(trained_model, LETTERS, repetitive_tokens(500), learning_rate, decay)

@@ -58,3 +58,9 @@ def test_other_names_are_not() -> None:
 
 def test_the_version_is_that_of_the_installed_package() -> None:
     assert charrnn.__version__ == version("charrnn")
+
+
+def test_a_sample_needs_no_torch() -> None:
+    loaded = modules_after("import charrnn.cli.sample")
+    assert "numpy" in loaded
+    assert not loaded & {"torch", "accelerate", "huggingface_hub"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from charrnn.errors import ConfigError, VocabularyError
+from charrnn.checkpoint import save_model
+from charrnn.errors import CheckpointError, ConfigError, VocabularyError
 from charrnn.model import CharLSTM
-from charrnn.sampling import Stepper, check_sampling, default_prompt, generate, generate_scored, probabilities
+from charrnn.sampling import (
+    Stepper,
+    Weights,
+    check_sampling,
+    default_prompt,
+    draw,
+    generate,
+    generate_scored,
+    load_weights,
+    probabilities,
+)
 from charrnn.vocab import Vocabulary
 
 LETTERS = Vocabulary("\nabcdefg")
@@ -37,30 +49,58 @@ def make_model(vocab_size: int = len(LETTERS), spread: float = 6.0, **shape: Any
     return model
 
 
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
-@pytest.mark.parametrize(
+every_input = pytest.mark.parametrize(
     "shape",
     [{}, {"embedding_size": 16, "tie_weights": True}, {"embedding_size": 0}],
     ids=["embedding", "tied", "one-hot"],
 )
-def test_every_step_has_the_probabilities_of_torch(num_layers: int, shape: dict[str, Any]) -> None:
+
+
+@pytest.mark.parametrize("num_streams", [1, 3, 64])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@every_input
+def test_every_step_has_the_probabilities_of_torch(num_layers: int, shape: dict[str, Any], num_streams: int) -> None:
     model = make_model(num_layers=num_layers, **shape)
-    tokens = torch.randint(len(LETTERS), (200,), generator=torch.Generator().manual_seed(1))
-    logits_TBV, _ = model(tokens[:, None], model.zero_state(1))
-    expected = logits_TBV[:, 0].double().softmax(-1).detach().numpy()
+    tokens_TB = torch.randint(len(LETTERS), (200, num_streams), generator=torch.Generator().manual_seed(1))
+    logits_TBV, _ = model(tokens_TB, model.zero_state(num_streams))
+    expected = logits_TBV.double().softmax(-1).detach().numpy()
     stepper = Stepper(model)
-    stepped = np.array([probabilities(stepper.step(int(token)), 1.0) for token in tokens])
+    stepped = np.array([probabilities(stepper.step(tokens_B), 1.0) for tokens_B in tokens_TB.numpy()])
     np.testing.assert_allclose(stepped, expected, rtol=0, atol=1e-5)
 
 
 def test_a_stepper_does_not_follow_a_model_that_trains_on() -> None:
     model = make_model(num_layers=2)
     before, after = Stepper(model), Stepper(model)
-    expected = [before.step(token).copy() for token in (1, 2, 3)]
+    tokens = np.array([[1], [2], [3]])
+    expected = [before.step(tokens_B) for tokens_B in tokens]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
-    np.testing.assert_array_equal([after.step(token) for token in (1, 2, 3)], expected)
+    np.testing.assert_array_equal([after.step(tokens_B) for tokens_B in tokens], expected)
+
+
+@every_input
+def test_the_weights_in_a_folder_write_what_their_model_writes(tmp_path: Path, shape: dict[str, Any]) -> None:
+    model = make_model(num_layers=2, **shape)
+    save_model(tmp_path, model, LETTERS, "")
+    weights, vocab = load_weights(tmp_path)
+    assert vocab == LETTERS
+    assert text(weights, prompt="ab") == text(model, prompt="ab")
+
+
+def test_a_folder_without_a_whole_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VocabularyError, match=r"vocab\.json"):
+        load_weights(tmp_path)
+    LETTERS.save(tmp_path / "vocab.json")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_weights(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_weights(tmp_path)
+    save_model(tmp_path, make_model(5), LETTERS, "")
+    with pytest.raises(CheckpointError, match="5 characters, its vocabulary 8"):
+        load_weights(tmp_path)
 
 
 some_logits = hnp.arrays(np.float32, st.integers(1, 12), elements=st.floats(-20, 20, width=32))
@@ -130,7 +170,7 @@ def test_cuts_keep_the_proportions_of_what_is_left(logits: np.ndarray, top_k: in
         assert whole[left].sum() - whole[left].min() < top_p + 1e-12
 
 
-def text(model: CharLSTM, vocab: Vocabulary = LETTERS, prompt: str = "", **settings: Any) -> str:
+def text(model: CharLSTM | Weights, vocab: Vocabulary = LETTERS, prompt: str = "", **settings: Any) -> str:
     return "".join(generate(model, vocab, prompt, **{"length": 200, **settings}))
 
 
@@ -149,6 +189,16 @@ def test_two_texts_at_once_do_not_disturb_each_other() -> None:
     )
     assert "".join(one for one, _ in both) == text(model, seed=1, length=50)
     assert "".join(two for _, two in both) == text(model, seed=2, length=50)
+
+
+@pytest.mark.parametrize("has_unknown", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.0}, {"temperature": 0.7, "top_k": 3}, {"top_p": 0.5}])
+def test_texts_side_by_side_are_those_of_their_seeds(has_unknown: bool, settings: dict[str, Any]) -> None:
+    vocab = Vocabulary("\nabcdef", has_unknown)
+    model, seeds = make_model(len(vocab), num_layers=2), range(5, 25)
+    steps = draw(model, vocab, "ab", seeds=seeds, length=30, **settings)
+    written = [vocab.decode(tokens_T) for tokens_T in np.stack([tokens_B for tokens_B, _ in steps], axis=1)]
+    assert written == [text(model, vocab, "ab", length=30, seed=seed, **settings) for seed in seeds]
 
 
 def test_the_prompt_is_read_before_the_first_character() -> None:
@@ -216,7 +266,7 @@ def test_characters_are_drawn_as_often_as_their_probabilities_say(temperature: f
             for parameter in lstm.parameters():
                 parameter.zero_()  # no memory: every draw is from the same distribution
         model.output.bias.copy_(torch.linspace(-2, 1, len(LETTERS)))
-    expected = probabilities(Stepper(model).step(0), temperature, top_k, top_p)
+    expected = probabilities(Stepper(model).step(np.array([0]))[0], temperature, top_k, top_p)
     draws = 20_000
     counts = Counter(text(model, length=draws, temperature=temperature, top_k=top_k, top_p=top_p, seed=3))
     observed = np.array([counts[character] for character in LETTERS.characters])

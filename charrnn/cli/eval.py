@@ -7,19 +7,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import tyro
 
 from charrnn.checkpoint import find_model, load_model
 from charrnn.config import TrainConfig, load_config
 from charrnn.corpus import CorpusSpec
-from charrnn.errors import CorpusError
-from charrnn.evaluation import evaluate
+from charrnn.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
+from charrnn.errors import ConfigError, CorpusError
+from charrnn.evaluation import Loss, evaluate, fit_temperature
+from charrnn.model import CharLSTM
 from charrnn.plugins import Corpora
-from charrnn.processes import share_of_cores
+from charrnn.processes import one_blas_thread, share_of_cores
 from charrnn.store import build_store
+from charrnn.vocab import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,23 @@ class EvalOptions:
     """The whole text, or only the last part of each corpus, which training held out."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint of the run to use."""
+    dynamic: bool = False
+    """Measure also the loss of a model that goes on learning from the text as it reads it (Krause et al. 2018): each
+    character is predicted before it is learnt. The saved model stays as it is. 100,000 characters take a minute."""
+    learning_rate: float = LEARNING_RATE
+    """How fast it learns, with --dynamic."""
+    decay: float = DECAY
+    """How fast it goes back to what it was, with --dynamic."""
+    fit_temperature: bool = False
+    """Fit the temperature at which the loss of the first half of the text is lowest, and measure the second half at it:
+    above 1 the model is too sure of itself."""
 
 
 def main(args: Sequence[str]) -> int:
     """Prints loss (nats per character), bpc, and what they were measured on."""
     options = tyro.cli(EvalOptions, args=list(args), prog="charrnn eval")
+    if not options.dynamic and (options.learning_rate, options.decay) != (LEARNING_RATE, DECAY):
+        raise ConfigError("--learning-rate and --decay are those of --dynamic: add it")
     folder = find_model(options.run, options.checkpoint)
     model, vocab = load_model(folder)
     torch.set_num_threads(share_of_cores())
@@ -67,15 +84,35 @@ def main(args: Sequence[str]) -> int:
             normalize=None if settings.normalize == "none" else settings.normalize,
         )
         tokens = text.val if options.split == "val" else text.train
-        if len(tokens) < 2:
-            raise CorpusError(f"{' '.join(options.corpus)}: too short to be measured: take at least two characters")
-        loss = evaluate(model, tokens)
-        result = {
-            "loss": loss.nats,
-            "bpc": loss.bpc,
-            "characters": loss.num_characters,
-            "checkpoint": str(folder),
-            "corpora": [asdict(report) for report in text.corpora],
-        }
+        if len(tokens) < 3:
+            raise CorpusError(f"{' '.join(options.corpus)}: too short to be measured: take at least three characters")
+        result = measure(options, model, vocab, tokens)
+    result |= {"checkpoint": str(folder), "corpora": [asdict(report) for report in text.corpora]}
     print(json.dumps(result, indent=2, ensure_ascii=False))
     return 0
+
+
+def measure(
+    options: EvalOptions, model: CharLSTM, vocab: Vocabulary, tokens: npt.NDArray[np.unsignedinteger]
+) -> dict[str, Any]:
+    """The loss of a text, and what else was asked for."""
+    result: dict[str, Any] = figures(evaluate(model, tokens))
+    if options.fit_temperature:
+        fitted = fit_temperature(model, tokens)
+        result["fitted_temperature"] = {
+            "temperature": fitted.temperature,
+            "second_half_at_1": figures(fitted.before),
+            "second_half_at_it": figures(fitted.after),
+        }
+    if options.dynamic:
+        # One row is too little work for several threads: on a busy machine they would wait for each other.
+        one_blas_thread()
+        torch.set_num_threads(1)
+        rates = {"learning_rate": options.learning_rate, "decay": options.decay}
+        result["dynamic"] = figures(evaluate_dynamically(model, vocab, tokens, **rates)) | rates
+    return result
+
+
+def figures(loss: Loss) -> dict[str, float]:
+    """A loss in nats and in bits per character, and of how many."""
+    return {"loss": loss.nats, "bpc": loss.bpc, "characters": loss.num_characters}
