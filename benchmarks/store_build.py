@@ -1,31 +1,38 @@
 """Measures how fast token stores are built from local files, and in how much memory, against a dictionary look-up.
 
-The look-up is the loop that the other character-level trainers encode their text with, timed in the same run on the
-first part of the same text, held in memory. Each build runs in a process of its own, for its peak memory. The files
-are read from the page cache if they fit. Both times are the best of a few runs. Give --folder a place on the disk
-that is to be measured.
+The look-up is the loop that the other character-level trainers encode their text with, and the making of its
+vocabulary, on the first part of the same text, held in memory. Look-ups and builds take turns; each build runs in a
+process of its own, for its peak memory, and is compared with the look-up just before it. The medians are printed. The
+files are read from the page cache if they fit. Give --folder a place on the disk that is to be measured: the text and
+its store need some 2.5 times --megabytes there. The text "late" is ASCII whose last character is a new one, so that
+all before it has to be encoded again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from importlib.metadata import version
 from itertools import accumulate
-from operator import itemgetter
 from pathlib import Path
+from statistics import median
 
 PEER_CHARACTERS = 8_000_000
+FILE_MEGABYTES = 100
 ROW = "{:9}" + "{:>10}" * 8
+ASCII = "abcdefghijklmnopqrstuvwxyz" * 20 + "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?'()-\n"
 ALPHABETS = {
-    "ascii": "abcdefghijklmnopqrstuvwxyz" * 20 + "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?'()-\n",
+    "ascii": ASCII,
+    "late": ASCII,
     "western": "abcdefghijklmnopqrstuvwxyz" * 20 + "ABCDEFGHIJKLMNOPQRSTUVWXYZéèàüöäñç“”‘’—.,;!?\n",
     "cyrillic": "".join(map(chr, range(0x430, 0x450))) * 20 + "".join(map(chr, range(0x410, 0x430))) + ".,;!?—«»\n",
     "chinese": "".join(map(chr, range(0x4E00, 0x4E00 + 4000))) + "，。！？\n" * 100,
@@ -41,7 +48,7 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="where the texts and stores lie meanwhile (default: a temporary one)"
     )
-    parser.add_argument("--runs", type=int, default=3, help="runs, of which the best counts (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="pairs of look-up and build (default: %(default)s)")
     parser.add_argument("--build", type=Path, nargs=2, metavar=("TEXT", "STORE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.build:
@@ -51,23 +58,30 @@ def main() -> None:
     print(ROW.format("text", "MB", "M chars", "build s", "CPU s", "M chars/s", "look-up", "times", "peak MB"))
     for kind in arguments.kinds:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            text = Path(folder, f"{kind}.txt")
+            text, store = Path(folder, "text"), Path(folder, "store")
             sample = words(ALPHABETS[kind])
-            write(text, sample, arguments.megabytes)
-            lookup = min(lookup_seconds(sample[:PEER_CHARACTERS]) for _ in range(arguments.runs))
-            command = [sys.executable, __file__, "--build", str(text), str(Path(folder, "store"))]
-            builds = [json.loads(subprocess.check_output(command)) for _ in range(arguments.runs)]
-            built = min(builds, key=itemgetter("seconds"))
-            size = text.stat().st_size / 1e6
-        millions = built["characters"] / 1e6
-        rate, lookup_rate = millions / built["seconds"], len(sample[:PEER_CHARACTERS]) / 1e6 / lookup
-        seconds = f"{built['seconds']:.2f}", f"{built['cpu_seconds']:.2f}"
-        rates = f"{rate:.0f}", f"{lookup_rate:.1f}", f"{rate / lookup_rate:.1f}"
-        print(ROW.format(kind, f"{size:.0f}", f"{millions:.0f}", *seconds, *rates, f"{built['peak_bytes'] / 1e6:.0f}"))
+            size = write(text, sample, arguments.megabytes, end="~" if kind == "late" else "")
+            command = [sys.executable, __file__, "--build", str(text), str(store)]
+            lookups, builds = [], []
+            for _ in range(arguments.runs):
+                os.sync()  # else the disk would still be busy with what was written before
+                lookups.append(PEER_CHARACTERS / 1e6 / lookup_seconds(sample[:PEER_CHARACTERS]))
+                builds.append(json.loads(subprocess.check_output(command)))
+                shutil.rmtree(store)
+        characters = builds[0]["characters"] / 1e6
+        rates = [characters / built["seconds"] for built in builds]
+        figures = [
+            *(f"{size / 1e6:.0f}", f"{characters:.0f}"),
+            *(f"{median(built[key] for built in builds):.2f}" for key in ("seconds", "cpu_seconds")),
+            *(f"{median(rates):.0f}", f"{median(lookups):.1f}"),
+            f"{median(rate / lookup for rate, lookup in zip(rates, lookups, strict=True)):.1f}",
+            f"{max(built['peak_bytes'] for built in builds) / 1e6:.0f}",
+        ]
+        print(ROW.format(kind, *figures), flush=True)
 
 
 def build(text: Path, store: Path) -> dict[str, float]:
-    """Builds a store from a text file through its plugin, and says how long it took and what memory at most."""
+    """Builds a store from a folder of texts through its plugin, and says how long it took and what memory at most."""
     from charrnn.corpus import CorpusSpec
     from charrnn.plugins import Corpora
     from charrnn.store import build_store
@@ -101,15 +115,20 @@ def words(alphabet: str) -> str:
     return " ".join(draw.choices(lexicon, cum_weights=weights, k=2_000_000))[:10_000_000]
 
 
-def write(path: Path, sample: str, megabytes: int) -> None:
-    """Writes a sample over and over, until the file has so many megabytes."""
+def write(folder: Path, sample: str, megabytes: int, end: str) -> int:
+    """Fills a folder with files of a sample, over and over, and an end; returns how many bytes they have together."""
+    folder.mkdir()
     data = (sample + "\n").encode("utf-8")
-    with path.open("wb") as file:
-        for left in range(megabytes * 1_000_000, 0, -len(data)):
-            # Cut before a word, never within a character.
-            file.write(data if left >= len(data) else data[: data.rindex(b" ", 0, left)])
-        file.flush()
-        os.fsync(file.fileno())  # else the disk would still be writing the text while the store is built
+    for number in range(math.ceil(megabytes / FILE_MEGABYTES)):
+        path = folder / f"{number:04}.txt"
+        size = min(megabytes - number * FILE_MEGABYTES, FILE_MEGABYTES) * 1_000_000
+        with path.open("wb") as file:
+            for left in range(size, 0, -len(data)):
+                # Cut before a word, never within a character.
+                file.write(data if left >= len(data) else data[: data.rindex(b" ", 0, left)])
+    with path.open("ab") as file:
+        file.write(end.encode("utf-8"))
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def hardware() -> str:

@@ -21,6 +21,9 @@ Loader = Callable[..., Iterable[Document]]
 CacheKey = Callable[..., str | None]
 """``cache_key(argument, **options)``: equal strings promise equal documents, ``None`` promises nothing."""
 
+Size = Callable[..., int | None]
+"""``size(argument, **options)``: about how many bytes the text has as UTF-8; ``None`` if only reading it would tell."""
+
 Search = Callable[[str], Iterable[tuple[str, str]]]
 """``search(words)`` yields (spec, description) of what a scheme can load, best first."""
 
@@ -74,6 +77,7 @@ class Corpus:
     search: Search | None
     plugin: str
     version: str
+    size: Size | None = None
 
     @property
     def help(self) -> str:
@@ -97,6 +101,12 @@ class Corpus:
         with self._blamed(spec):
             key = self.cache_key(spec.argument, **dict(spec.options)) if self.cache_key else None
         return None if key is None else f"{self.plugin} {self.version} {spec} {key}"
+
+    def num_bytes(self, spec: CorpusSpec) -> int | None:
+        """About how many bytes of UTF-8 a spec has; ``None`` if the loader cannot tell before it reads them."""
+        self.check(spec)
+        with self._blamed(spec):
+            return self.size(spec.argument, **dict(spec.options)) if self.size else None
 
     def documents(self, spec: CorpusSpec) -> Iterator[Iterator[str]]:
         """Yields each document as an iterator of non-empty pieces, to be read to its end before the next."""

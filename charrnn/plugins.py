@@ -14,7 +14,7 @@ from typing import Any
 
 import pluggy
 
-from charrnn.corpus import SCHEME, CacheKey, Corpus, CorpusSpec, Loader, Search
+from charrnn.corpus import SCHEME, CacheKey, Corpus, CorpusSpec, Loader, Search, Size
 from charrnn.errors import CorpusError
 
 LOG = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @hookspec
 def register_corpora(register: Callable[..., None]) -> None:
-    """Calls ``register(scheme, loader, cache_key=None, search=None)`` once for each scheme that the plugin offers."""
+    """Calls ``register(scheme, loader, cache_key=None, search=None, size=None)`` once for each scheme it offers."""
 
 
 @dataclass
@@ -73,7 +73,11 @@ class Corpora:
         offers: list[Corpus] = []
 
         def register(
-            scheme: str, loader: Loader, cache_key: CacheKey | None = None, search: Search | None = None
+            scheme: str,
+            loader: Loader,
+            cache_key: CacheKey | None = None,
+            search: Search | None = None,
+            size: Size | None = None,
         ) -> None:
             if not SCHEME.fullmatch(scheme):
                 raise CorpusError(
@@ -83,7 +87,7 @@ class Corpora:
                 raise CorpusError(f"its loader of {scheme} is not a function but {type(loader).__name__}")
             if plugin.source == "--plugin":
                 cache_key = None  # a module that is being written changes, and its version does not
-            offers.append(Corpus(scheme, loader, cache_key, search, plugin.name, plugin.version))
+            offers.append(Corpus(scheme, loader, cache_key, search, plugin.name, plugin.version, size))
 
         # A stranger's module may fail in any way at all, also by SystemExit; the others must still load.
         try:

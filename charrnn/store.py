@@ -8,31 +8,30 @@ import logging
 import math
 import shutil
 import unicodedata
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from functools import partial
-from itertools import pairwise
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import numpy as np
-import numpy.typing as npt
+import xxhash
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.vocab import Ids, Vocabulary, code_points
+from charrnn.vocab import Ids, Numbering, Vocabulary, lookup
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val", "test")
-BLOCK = 1 << 20
-"""Characters that are handled at a time: NumPy's temporaries of so many stay near the processor."""
+BLOCK = 1 << 19
+"""About how many characters are handled at a time: more fall out of the processor's cache, fewer pay for each call."""
 
 Sources: TypeAlias = Sequence[tuple[str, Iterable[Iterable[str]]]]
 """Pairs of a spec and its documents, each document an iterable of pieces of text: what `Corpus.documents` yields."""
@@ -99,18 +98,23 @@ def build_store(
     val_fraction: float = 0.1,
     test_fraction: float = 0.0,
     normalize: NormalForm | None = None,
+    num_bytes: int | None = None,
 ) -> TokenStore:
     """Builds a store from (spec, documents) pairs, each document an iterable of pieces, and opens it.
 
     Each source is read once. Its text is its documents, one newline between two unless the first ends in one; the
     sources are joined in the same way. The last `val_fraction` of each, and then `test_fraction`, are set apart from
     training. Without a `vocab` one is made of all characters, as `Vocabulary.from_counts` does. `normalize` is a
-    Unicode normal form, such as NFC. A store that is there already is replaced once the new one is whole.
+    Unicode normal form, such as NFC. `num_bytes` is the size of all text as UTF-8, if known: it tells the time left,
+    and whether the disk is large enough before it is written to. A store that is there already is replaced once the
+    new one is whole.
 
     Raises `CorpusError` for a source without text and for a full disk, `VocabularyError` for characters outside
     `vocab`, `ConfigError` for settings that make no sense; whatever is raised, nothing is left behind.
     """
     _check(val_fraction, test_fraction, normalize)
+    # Only what leaves characters out needs their counts: to know which there are is much cheaper.
+    counting = vocab.has_unknown if vocab else (min_freq, max_size) != (1, None)
     with _locked(folder):
         if folder.exists() and not _is_store(folder):
             raise CorpusError(f"{folder} is there and is not a token store: remove it or choose another folder")
@@ -118,16 +122,23 @@ def build_store(
         # Only who holds the lock builds, so a folder that is there was left by a build that died.
         shutil.rmtree(work, ignore_errors=True)
         try:
-            (work / "store").mkdir(parents=True)
-            numbering = _Numbering()
-            texts = _spool(work / "spool", sources, numbering, normalize)
-            if vocab is None:
-                vocab = Vocabulary.from_counts(numbering.counts(), min_freq, max_size)
-            _check_space(work, sum(text.characters for text in texts) * vocab.dtype.itemsize)
-            _encode(work, texts, numbering.table(vocab), vocab, val_fraction, test_fraction)
+            store = work / "store"
+            store.mkdir(parents=True)
+            numbering = Numbering(counting)
+            with ExitStack() as files:
+                splits = [_Split(files.enter_context((store / f"{name}.bin").open("w+b"))) for name in SPLITS]
+                texts = _read(sources, numbering, normalize, splits, (val_fraction, test_fraction), num_bytes)
+            if vocab:
+                vocab.encode(numbering.characters())  # names all that it lacks, before anything is encoded
+            else:
+                counts = sum((text.counts for text in texts), Counter()) or dict.fromkeys(numbering.characters(), 1)
+                vocab = Vocabulary.from_counts(counts, min_freq, max_size)
+            for split in splits:
+                _encode(split, numbering, vocab)
+            _describe(store, texts, splits, vocab)
             if folder.exists():
                 folder.rename(work / "replaced")
-            (work / "store").rename(folder)
+            store.rename(folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return open_store(folder)
@@ -141,13 +152,12 @@ def fingerprint(keys: Sequence[str], settings: Mapping[str, object]) -> str:
 
 @dataclass
 class _Text:
-    """A corpus in the spool: blocks of numbers, each with its offset in the file and its bytes a number."""
+    """A corpus: what was read of it, and how often each character came, if that is counted."""
 
     spec: str
     documents: int = 0
     characters: int = 0
-    unknown: int = 0
-    blocks: list[tuple[int, int]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
 
     def joined(self, documents: Iterable[Iterable[str]], is_last: bool) -> Iterator[str]:
         """The pieces of all documents, with the newlines that documents and corpora are joined by."""
@@ -164,117 +174,155 @@ class _Text:
         if not is_last and end != "\n":
             yield "\n"
 
-    def parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Where the characters from `start` to `stop` lie in the spool: (offset, bytes a character, characters)."""
-        for index in range(start // BLOCK, math.ceil(stop / BLOCK)):
-            offset, width = self.blocks[index]
-            first = max(start - index * BLOCK, 0)
-            last = min(stop - index * BLOCK, BLOCK)
-            yield offset + first * width, width, last - first
+
+class _Chunk(NamedTuple):
+    """Numbers in a row in a file, and how many characters were known when they were given."""
+
+    offset: int
+    tokens: int
+    dtype: np.dtype[Any]
+    known: int
+
+    @property
+    def end(self) -> int:
+        """The offset of what follows."""
+        return self.offset + self.tokens * self.dtype.itemsize
+
+    def read(self, file: BinaryIO) -> Ids:
+        """The numbers."""
+        file.seek(self.offset)
+        return np.frombuffer(file.read(self.end - self.offset), self.dtype)
 
 
-class _Numbering:
-    """Numbers characters as they first appear and counts them: the text is written before its vocabulary is known.
+class _Split:
+    """A split while it is written: its file, and the chunks it consists of."""
 
-    ASCII characters are numbered from the start, each by its code point, so that ASCII text needs no look-up.
-    """
+    def __init__(self, file: BinaryIO) -> None:
+        self.path = Path(file.name)
+        self.chunks: list[_Chunk] = []
+        self.tokens = 0
+        self._file = file
 
-    def __init__(self) -> None:
-        self._codes = list(range(128))
-        self._counts = np.zeros(0x110000, np.int64)
-        self._numbers = np.full(0x110000, 0xFF, "<u1")
-        self._numbers[:128] = self._codes
+    def append(self, numbers: Ids, known: int) -> None:
+        """Writes numbers to the end."""
+        if len(numbers):
+            self.chunks.append(_Chunk(self._file.tell(), len(numbers), numbers.dtype, known))
+            self.tokens += len(numbers)
+            self._file.write(numbers.data)
 
-    def number(self, text: str) -> Ids:
-        """The numbers of a text's characters, in the smallest integers that have done for all text so far."""
-        numbers = codes = code_points(text)
-        if not text.isascii():
-            numbers = self._numbers.take(codes, mode="clip")
-            absent = np.iinfo(numbers.dtype).max
-            if numbers.max() == absent:
-                self._extend(np.unique(codes[numbers == absent]))
-                numbers = self._numbers.take(codes, mode="clip")
-        counted = _count(numbers)
-        self._counts[: len(counted)] += counted
-        return numbers
-
-    def _extend(self, codes: Ids) -> None:
-        start = len(self._codes)
-        self._codes.extend(codes.tolist())
-        absent = np.iinfo(self._numbers.dtype).max
-        if len(self._codes) > absent:
-            wider = self._numbers.astype("<u2" if len(self._codes) <= 0xFFFF else "<u4")
-            wider[self._numbers == absent] = np.iinfo(wider.dtype).max
-            self._numbers = wider
-        self._numbers[codes] = np.arange(start, len(self._codes))
-
-    def counts(self) -> dict[str, int]:
-        """How often each character was seen."""
-        return {chr(self._codes[number]): int(self._counts[number]) for number in np.flatnonzero(self._counts)}
-
-    def table(self, vocab: Vocabulary) -> Ids:
-        """The id in a vocabulary of each number; raises `VocabularyError` if a character has none."""
-        seen = np.flatnonzero(self._counts)
-        table = np.zeros(len(self._codes), vocab.dtype)
-        table[seen] = vocab.encode("".join(chr(self._codes[number]) for number in seen))
-        return table
+    def move(self, start: int, other: _Split) -> None:
+        """Moves all from the token `start` on to the end of another split."""
+        tail: list[_Chunk] = []
+        while self.tokens > start:
+            tail.append(self.chunks.pop())
+            self.tokens -= tail[-1].tokens
+        for chunk in reversed(tail):
+            numbers = chunk.read(self._file)
+            kept = start - self.tokens  # of the first chunk, and none of the others
+            if kept:
+                self.chunks.append(chunk._replace(tokens=kept))
+                self.tokens = start
+            other.append(numbers[kept:], chunk.known)
+        self._file.truncate(self._file.seek(self.chunks[-1].end if self.chunks else 0))
 
 
-def _spool(path: Path, sources: Sources, numbering: _Numbering, normalize: NormalForm | None) -> list[_Text]:
-    """Writes the numbers of all text into one file, as it comes."""
+def _read(
+    sources: Sources,
+    numbering: Numbering,
+    normalize: NormalForm | None,
+    splits: list[_Split],
+    fractions: tuple[float, float],
+    num_bytes: int | None,
+) -> list[_Text]:
+    """Writes the numbers of all text into the splits, as it comes."""
+    train, val, test = splits
+    val_fraction, test_fraction = (Fraction(str(fraction)) for fraction in fractions)
     texts = []
-    with path.open("wb") as file, tqdm(desc="reading text", unit="char", unit_scale=True, disable=None) as progress:
+    with _progress("reading text", num_bytes) as progress:
         for index, (spec, documents) in enumerate(sources, 1):
             text = _Text(spec)
+            start = train.tokens
             pieces = text.joined(documents, is_last=index == len(sources))
-            for numbers in _ahead(numbering.number, _blocks(_normalized(pieces, normalize) if normalize else pieces)):
-                text.blocks.append((file.tell(), numbers.itemsize))
-                text.characters += len(numbers)
-                file.write(numbers.data)
-                progress.update(len(numbers))
+            blocks = _blocks(_normalized(pieces, normalize) if normalize else pieces)
+            for numbers, known, size in _ahead(numbering.number, blocks):
+                if num_bytes and not train.tokens:
+                    # As much as the first block needs, and twice what is moved to the other splits.
+                    share = Fraction(numbers.nbytes, size) * (1 + val_fraction + test_fraction)
+                    _check_space(train.path.parent, math.ceil(num_bytes * share))
+                train.append(numbers, known)
+                progress.update(size)
+            text.characters = train.tokens - start
             if not text.characters:
                 raise CorpusError(f"{spec}: the corpus has no text")
+            text.counts = numbering.counted()
+            train.move(start + math.floor(text.characters * (1 - test_fraction)), test)
+            train.move(start + math.floor(text.characters * (1 - val_fraction - test_fraction)), val)
             texts.append(text)
     return texts
 
 
-def _encode(
-    work: Path, texts: list[_Text], table: Ids, vocab: Vocabulary, val_fraction: float, test_fraction: float
-) -> None:
-    """Writes the store from the spool, whose numbers a table turns into ids."""
-    store = work / "store"
-    tokens = dict.fromkeys(SPLITS, 0)
-    digests = [vocab.digest]
-    total = sum(text.characters for text in texts)
+def _encode(split: _Split, numbering: Numbering, vocab: Vocabulary) -> None:
+    """Turns numbers that are no ids yet into ids: in place if they are as wide as these, else in a new file."""
+
+    @lru_cache(1)
+    def table(known: int) -> tuple[Callable[[Ids], Ids], bool]:
+        ids = vocab.encode(numbering.characters(known))
+        return lookup(ids), np.array_equal(ids, np.arange(known))
+
+    def encode(chunk: _Chunk) -> tuple[int, Ids]:
+        return chunk.offset, table(chunk.known)[0](chunk.read(source))
+
+    in_place = all(chunk.dtype == vocab.dtype for chunk in split.chunks)
+    chunks = [chunk for chunk in split.chunks if not (in_place and table(chunk.known)[1])]
+    if not chunks:
+        return
+    size = sum(chunk.tokens for chunk in chunks) * vocab.dtype.itemsize
+    path = split.path
+    if not in_place:
+        path = path.with_suffix(".new")
+        _check_space(path.parent, size)
     with (
-        (work / "spool").open("rb") as spool,
-        tqdm(desc="encoding text", total=total, unit="char", unit_scale=True, disable=None) as progress,
+        split.path.open("rb") as source,
+        path.open("r+b" if in_place else "wb") as file,
+        _progress("encoding text", size) as progress,
     ):
-        read = partial(_read, spool, table, _pairs(table))
-        for index, name in enumerate(SPLITS):
-            sha = hashlib.sha256()
-            with (store / f"{name}.bin").open("wb") as file:
-                for text in texts:
-                    start, stop = _bounds(text.characters, val_fraction, test_fraction)[index]
-                    for ids in _ahead(partial(_hash, sha), _ahead(read, text.parts(start, stop))):
-                        file.write(ids.data)
-                        tokens[name] += len(ids)
-                        if vocab.has_unknown:
-                            text.unknown += len(ids) - int(np.count_nonzero(ids))
-                        progress.update(len(ids))
-            digests.append(sha.hexdigest())
+        for offset, ids in _ahead(encode, chunks):
+            if in_place:
+                file.seek(offset)
+            file.write(ids.data)
+            progress.update(ids.nbytes)
+    path.replace(split.path)
+
+
+def _describe(store: Path, texts: list[_Text], splits: list[_Split], vocab: Vocabulary) -> None:
+    """Writes what makes the splits a store."""
+    digests = [vocab.digest]
+    for split in splits:
+        with split.path.open("rb") as file:
+            # Not against forgers: it finds mistakes, and takes a twentieth of the time of SHA-256.
+            digests.append(hashlib.file_digest(file, xxhash.xxh3_128).hexdigest())
     vocab.save(store / "vocab.json")
     reports = [
-        CorpusReport(text.spec, text.documents, text.characters, text.unknown / text.characters) for text in texts
+        CorpusReport(
+            text.spec,
+            text.documents,
+            text.characters,
+            sum(text.counts[character] for character in vocab.missing("".join(text.counts))) / text.characters,
+        )
+        for text in texts
     ]
     manifest = {
         "version": VERSION,
         "dtype": vocab.dtype.name,
-        "tokens": tokens,
+        "tokens": {split.path.stem: split.tokens for split in splits},
         "corpora": [asdict(report) for report in reports],
         "digest": hashlib.sha256("\n".join(digests).encode()).hexdigest(),
     }
     (store / "store.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8", newline="\n")
+
+
+def _progress(what: str, num_bytes: int | None) -> tqdm[Any]:
+    return tqdm(desc=what, total=num_bytes, unit="B", unit_scale=True, disable=None)
 
 
 def _normalized(pieces: Iterable[str], form: NormalForm) -> Iterator[str]:
@@ -291,51 +339,19 @@ def _normalized(pieces: Iterable[str], form: NormalForm) -> Iterator[str]:
 
 
 def _blocks(pieces: Iterable[str]) -> Iterator[str]:
-    """The same text in strings of `BLOCK` characters, the last one shorter."""
+    """The same text in strings of at least `BLOCK` characters, but for the last, and less than twice as many."""
     waiting: list[str] = []
     size = 0
     for piece in pieces:
-        waiting.append(piece)
-        size += len(piece)
-        if size >= BLOCK:
-            text = "".join(waiting)
-            size %= BLOCK
-            yield from (text[start : start + BLOCK] for start in range(0, len(text) - size, BLOCK))
-            waiting = [text[len(text) - size :]]
+        for start in range(0, len(piece), BLOCK):
+            waiting.append(piece[start : start + BLOCK])
+            size += len(waiting[-1])
+            if size >= BLOCK:
+                yield "".join(waiting)
+                waiting = []
+                size = 0
     if size:
         yield "".join(waiting)
-
-
-def _count(numbers: Ids) -> npt.NDArray[np.int64]:
-    """How often each number appears."""
-    if numbers.itemsize == 1 and len(numbers) % 2 == 0:
-        # In pairs, which halves the slow part.
-        pairs = np.bincount(numbers.view("<u2"), minlength=1 << 16).reshape(256, 256)
-        return np.asarray(pairs.sum(axis=0) + pairs.sum(axis=1))
-    return np.bincount(numbers)
-
-
-def _pairs(table: Ids) -> Ids | None:
-    """The table of two numbers of 1 byte at once, for ids of 1 byte: to look up half as often is twice as fast."""
-    if table.itemsize > 1:
-        return None
-    one = table.take(np.arange(256), mode="clip")
-    return np.stack(np.meshgrid(one, one), axis=-1).view("<u2").ravel()
-
-
-def _read(file: BinaryIO, table: Ids, pairs: Ids | None, part: tuple[int, int, int]) -> Ids:
-    """The ids of a part of the spool."""
-    offset, width, count = part
-    file.seek(offset)
-    numbers = np.frombuffer(file.read(width * count), f"<u{width}")
-    if pairs is not None and width == 1 and count % 2 == 0:
-        return pairs.take(numbers.view("<u2"), mode="clip").view(table.dtype)
-    return table.take(numbers, mode="clip")
-
-
-def _hash(sha: Any, ids: Ids) -> Ids:
-    sha.update(ids.data)
-    return ids
 
 
 def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -348,14 +364,6 @@ def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-
-
-def _bounds(characters: int, val_fraction: float, test_fraction: float) -> list[tuple[int, int]]:
-    """Where the training, validation and test parts of so many characters start and stop."""
-    val, test = (Fraction(str(fraction)) for fraction in (val_fraction, test_fraction))
-    return list(
-        pairwise([0, math.floor(characters * (1 - val - test)), math.floor(characters * (1 - test)), characters])
-    )
 
 
 def _check(val_fraction: float, test_fraction: float, normalize: str | None) -> None:

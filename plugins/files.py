@@ -37,7 +37,7 @@ _READER = 1  # part of the cache key: raise it when the same bytes become anothe
 
 @hookimpl
 def register_corpora(register: Callable[..., None]) -> None:
-    register("files", files, cache_key=cache_key)
+    register("files", files, cache_key=cache_key, size=size)
 
 
 def files(argument: str, encoding: str | None = None) -> Iterator[Iterator[str]]:
@@ -83,6 +83,15 @@ def cache_key(argument: str, encoding: str | None = None) -> str:
             state = f"error {error.errno}"
         key.update(os.fsencode(os.path.abspath(path)) + f"\0{state}\0".encode())
     return key.hexdigest()
+
+
+def size(argument: str, encoding: str | None = None) -> int | None:
+    """The bytes of all files together; ``None`` if that is not their size as UTF-8, because of packing or encoding."""
+    paths = _find(argument)[0]
+    if encoding or any(path.suffix.lower() in (*_OPEN, ".zst") for path in paths):
+        return None
+    # What cannot be opened, the loader names and skips.
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _check_encoding(encoding: str) -> None:

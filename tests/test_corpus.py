@@ -108,6 +108,17 @@ def test_an_error_meant_for_the_user_passes_as_it_is() -> None:
         read(loader)
 
 
+def test_a_size_that_fails_is_blamed_on_the_plugin() -> None:
+    def size(argument: str) -> int:
+        return int(argument)
+
+    offered = Corpus("some", lambda _: [], None, None, "some-plugin", "1.2", size)
+    assert offered.num_bytes(CorpusSpec.parse("some:12")) == 12
+    with pytest.raises(CorpusError, match=r"the plugin some-plugin 1\.2 failed: ValueError"):
+        offered.num_bytes(CorpusSpec.parse("some:much"))
+    assert corpus(lambda _: []).num_bytes(CorpusSpec.parse("some:12")) is None
+
+
 def test_a_piece_that_is_no_text_is_blamed_on_the_plugin() -> None:
     def loader(_: str) -> list[list[Any]]:
         return [[b"bytes"]]

@@ -5,16 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from math import floor
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -26,6 +31,9 @@ from charrnn.errors import ConfigError, CorpusError, UserError, VocabularyError
 from charrnn.store import NormalForm, TokenStore, build_store, fingerprint, open_or_build, open_store
 from charrnn.vocab import Vocabulary
 
+PRINTABLE = "".join(map(chr, range(0x20, 0x7E)))
+MANY = "".join(map(chr, range(0x100, 0x300)))
+"""More characters than ids of 1 byte can number."""
 SHARED = Path(__file__).parents[2] / "shared"
 
 any_character = st.characters(exclude_categories=())  # lone surrogates too
@@ -43,10 +51,10 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def build(folder: Path, *texts: str, **options: object) -> TokenStore:
+def build(folder: Path, *texts: str, **options: Any) -> TokenStore:
     """A store of texts, each a corpus of one document of one piece, in a folder called store."""
     sources = [(f"files:{index}", [[text]]) for index, text in enumerate(texts)]
-    return build_store(folder / "store", sources, **options)  # type: ignore[arg-type]
+    return build_store(folder / "store", sources, **options)
 
 
 def texts(store: TokenStore) -> list[str]:
@@ -66,6 +74,16 @@ def joined(documents: Iterable[str]) -> str:
     return text
 
 
+def cut(texts: list[str], val: Fraction, test: Fraction) -> list[str]:
+    """The training, validation and test text of corpora."""
+    cuts = [(text, floor(len(text) * (1 - val - test)), floor(len(text) * (1 - test))) for text in texts]
+    return [
+        "".join(text[:val] for text, val, _ in cuts),
+        "".join(text[val:test] for text, val, test in cuts),
+        "".join(text[test:] for text, _, test in cuts),
+    ]
+
+
 @given(corpora, fractions, blocks)
 @settings(deadline=None)
 def test_no_character_is_lost_or_in_two_splits(
@@ -74,7 +92,6 @@ def test_no_character_is_lost_or_in_two_splits(
     wanted = [joined(map("".join, corpus)) for corpus in documents]
     wanted = [text + "\n" * (not text.endswith("\n")) for text in wanted[:-1]] + wanted[-1:]
     val, test = (Fraction(tenth, 10) for tenth in tenths)
-    cuts = [(floor(len(text) * (1 - val - test)), floor(len(text) * (1 - test))) for text in wanted]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(charrnn.store, "BLOCK", block)
         sources = [(f"files:{index}", iter(corpus)) for index, corpus in enumerate(documents)]
@@ -89,11 +106,7 @@ def test_no_character_is_lost_or_in_two_splits(
             assert left(Path(folder)) == set()
             return
         store = build()
-        assert texts(store) == [
-            "".join(text[:val] for text, (val, _) in zip(wanted, cuts, strict=True)),
-            "".join(text[val:test] for text, (val, test) in zip(wanted, cuts, strict=True)),
-            "".join(text[test:] for text, (_, test) in zip(wanted, cuts, strict=True)),
-        ]
+        assert texts(store) == cut(wanted, val, test)
         assert store.vocab == Vocabulary("".join(sorted(set("".join(wanted)))))
         assert [(report.spec, report.documents, report.characters) for report in store.corpora] == [
             (f"files:{index}", len(corpus), len(text))
@@ -133,6 +146,39 @@ def test_text_of_every_width_in_one_store(folder: Path, monkeypatch: pytest.Monk
         store = build(folder, characters, val_fraction=0.3)
         assert store.train.dtype.name == name
         assert "".join(texts(store)) == characters
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"min_freq": 40},
+        {"max_size": 90},
+        {"max_size": 300},
+        {"vocab": Vocabulary(PRINTABLE + MANY, has_unknown=True)},
+        {"vocab": Vocabulary(PRINTABLE, has_unknown=True)},
+        {"vocab": Vocabulary("".join(map(chr, range(0x1_0000))))},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("late", ["", "~", MANY], ids=["none", "one", "so many that ids are wider"])
+def test_characters_that_come_late_are_numbered_like_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], late: str
+) -> None:
+    corpora = [f"{PRINTABLE[20:50] * 90}\n", f"{PRINTABLE * 30}{late * 3}{PRINTABLE * 41}\n", f"{MANY[0]}{late}"]
+    vocab = options.get("vocab") or Vocabulary.from_counts(Counter("".join(corpora)), **options)
+    shown = ["".join(character if character in vocab else "\ufffd" for character in text) for text in corpora]
+    digests = set()
+    for block in (100, charrnn.store.BLOCK):
+        monkeypatch.setattr(charrnn.store, "BLOCK", block)
+        store = build(folder, *corpora, val_fraction=0.1, test_fraction=0.2, **options)
+        assert store.vocab == vocab
+        assert texts(store) == cut(shown, Fraction(1, 10), Fraction(2, 10))
+        assert [report.unknown_share for report in store.corpora] == [
+            text.count("\ufffd") / len(text) for text in shown
+        ]
+        digests.add(store.digest)
+    assert len(digests) == 1
 
 
 def test_splits_are_read_only_maps_of_files(folder: Path) -> None:
@@ -266,7 +312,7 @@ def test_a_place_where_no_folder_can_be_is_one_line(folder: Path) -> None:
         "truncate -s 10 store.json",
         "echo [] > store.json",
         "echo '{}' > store.json",
-        'sed -i \'s/"version": 1/"version": 2/\' store.json',
+        'sed -i \'s/"version": 2/"version": 1/\' store.json',
         'sed -i \'s/"train"/"trian"/\' store.json',
     ],
 )
@@ -326,6 +372,21 @@ def test_two_processes_at_once_build_once(folder: Path) -> None:
     assert (folder / "waiting").read_text() == (f"waiting for another process that is building {folder / 'store'}")
 
 
+def test_the_progress_bar_shows_bytes_and_the_time_left(folder: Path) -> None:
+    code = "import sys; from pathlib import Path; from charrnn.store import build_store\n"
+    code += "build_store(Path(sys.argv[1]), [('files:x', [['é' * 1_500_000]])], num_bytes=3_000_000)"
+    terminal, stderr = pty.openpty()
+    termios.tcsetwinsize(stderr, (24, 100))
+    subprocess.run([sys.executable, "-c", code, str(folder / "store")], check=True, stderr=stderr)
+    os.close(stderr)
+    bar = b""
+    with suppress(OSError):  # what the end of a terminal reads as
+        while part := os.read(terminal, 1 << 12):
+            bar += part
+    os.close(terminal)
+    assert re.search(rb"reading text: 100%.* 3\.00M/3\.00M \[\d\d:\d\d<\d\d:\d\d, .*B/s\]", bar)
+
+
 def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(folder: Path) -> None:
     with start(folder) as process:
         assert process.stdout is not None
@@ -381,14 +442,23 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    ("characters", "message"),
-    [(5_000_000, "No space left on device"), (3_000_000, r"has [\d,]+ bytes free, .* needs 3,000,000 more")],
+    ("text", "num_bytes", "message"),
+    [
+        pytest.param("a" * 5_000_000, None, "No space left on device", id="size unknown"),
+        pytest.param("a" * 5_000_000, 5_000_000, r"has [\d,]+ bytes free, .* needs 5,500,000 more", id="size known"),
+        pytest.param("é" * 2_500_000 + MANY, 5_001_024, r"needs 4,500,9\d\d more", id="wider ids come late"),
+    ],
 )
-def test_a_full_disk_is_one_line(small_disk: Path, characters: int, message: str) -> None:
+def test_a_full_disk_is_one_line(small_disk: Path, text: str, num_bytes: int | None, message: str) -> None:
     with pytest.raises(CorpusError, match=message) as caught:
-        build(small_disk, "a" * characters)
+        build(small_disk, text, num_bytes=num_bytes)
     assert "\n" not in str(caught.value)
     assert left(small_disk) == set()
+
+
+def test_a_text_takes_no_more_of_the_disk_than_its_store(small_disk: Path) -> None:
+    store = build(small_disk, "a" * 3_000_000, num_bytes=3_000_000)
+    assert (len(store.train), len(store.val)) == (2_700_000, 300_000)
 
 
 def test_a_manifest_is_readable(folder: Path) -> None:

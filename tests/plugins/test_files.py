@@ -235,6 +235,16 @@ def test_nothing_found_is_an_error_that_says_what_to_do(corpus, tmp_path, argume
         read(corpus, argument.format(tmp_path))
 
 
+def test_the_size_is_told_where_it_is_that_of_the_files(corpus, tmp_path):
+    write(tmp_path / "a.txt", "one")
+    write(tmp_path / "b.md", "für")
+    (tmp_path / "c.txt").symlink_to("nowhere")
+    assert corpus.num_bytes(CorpusSpec.parse(f"files:{tmp_path}")) == 7
+    assert corpus.num_bytes(CorpusSpec.parse(f"files:{tmp_path}?encoding=latin-1")) is None
+    write(tmp_path / "d.txt.gz", gzip.compress(b"packed"))
+    assert corpus.num_bytes(CorpusSpec.parse(f"files:{tmp_path}")) is None
+
+
 def test_the_cache_key_follows_files_and_options(corpus, tmp_path):
     def key(options: str = "") -> str | None:
         return corpus.fingerprint(CorpusSpec.parse(f"files:{tmp_path}{options}"))
