@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
+import tempfile
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar, cast
 
@@ -19,15 +24,19 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
-from charrnn.errors import ConfigError, UserError
+from charrnn.errors import CheckpointError, ConfigError, UserError
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for another in a collective: as long as one node may build a store alone."""
+JOINING = timedelta(minutes=10)
+"""How long the first processes of a job wait for the last to be there."""
+PREPARATION = timedelta(hours=6)
+"""How long processes wait for each other before training: one may build the store of a very large text."""
+SHARED_WITHIN = timedelta(minutes=1)
+"""When a new file is seen on all nodes: NFS remembers that there was none for no longer (acdirmax)."""
 
 
 def _from_environment(names: tuple[str, ...], default: int) -> int:
@@ -47,6 +56,19 @@ def launched_rank() -> int:
 def restarts() -> int:
     """How often torchrun has started this job again after a crash."""
     return _from_environment(("TORCHELASTIC_RESTART_COUNT",), 0)
+
+
+def node() -> str:
+    """This process, as a message names it: its machine and its number."""
+    return f"{socket.gethostname()} (process {launched_rank()})"
+
+
+def timeout() -> timedelta:
+    """How long a process waits for the others in training, for their part of a step or while the main one saves."""
+    seconds = os.environ.get("CHARRNN_TIMEOUT", "600")
+    if not seconds.isdecimal() or not int(seconds):
+        raise ConfigError(f"CHARRNN_TIMEOUT={seconds}: it must be a whole number of seconds, 1 or more")
+    return timedelta(seconds=int(seconds))
 
 
 def launcher() -> dict[str, float]:
@@ -104,14 +126,14 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
             "--mpirun_hostfile FILE, or use `torchrun --nproc-per-node N -m charrnn.train` "
             "(or unset MASTER_PORT, if it was not the launcher that set it)"
         )
-    if restarts():
-        _join_again()
     try:
-        accelerator = Accelerator(
-            # Told nothing, Accelerate lets each process of torchrun train alone on a machine without a GPU.
-            cpu=not torch.accelerator.is_available(),
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)],
-        )
+        with _together():
+            _join_again()
+            accelerator = Accelerator(
+                # Told nothing, Accelerate lets each process of torchrun train alone on a machine without a GPU.
+                cpu=not torch.accelerator.is_available(),
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=JOINING)],
+            )
     except ValueError as error:
         raise ConfigError(f"Accelerate cannot start: {' '.join(str(error).split())}") from error
     if accelerator.num_processes != launched_processes():
@@ -121,7 +143,14 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
         )
     if accelerator.mixed_precision == "bf16" and accelerator.device.type == "cpu":
         _require_bf16()
+    wait_at_most(PREPARATION)
     return accelerator
+
+
+def wait_at_most(limit: timedelta) -> None:
+    """From now on a process waits so long for the others, then raises `LostProcessError`."""
+    if dist.is_initialized():
+        _set_pg_timeout(limit)
 
 
 def _join_again() -> None:
@@ -129,14 +158,18 @@ def _join_again() -> None:
 
     torchrun (2.13) lets the restarted processes use the store of those that crashed, whose addresses are still in it;
     who reads one of these waits for a process that is gone. Under a prefix of its own each attempt begins empty.
+    With TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 each attempt has a store of its own, and no prefix will do: a node that
+    came as a replacement has counted fewer restarts.
     """
-    store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
+    if not restarts() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    store, rank, world_size = next(rendezvous("env://", timeout=JOINING))
     dist.init_process_group(
         "nccl" if torch.cuda.is_available() else "gloo",
         store=PrefixStore(f"restart {restarts()}", store),
         rank=rank,
         world_size=world_size,
-        timeout=TIMEOUT,
+        timeout=JOINING,
     )
 
 
@@ -180,12 +213,47 @@ def on_each(accelerator: Accelerator, function: Callable[[], T]) -> T:
     return _outcome(value, next((error for error in failures if error is not None), None))
 
 
-def require_same(accelerator: Accelerator, value: str, complaint: str) -> None:
-    """Raises `ConfigError` on every process, with the complaint and the odd ones, unless all have the same value."""
-    values = gather_object([value]) if accelerator.num_processes > 1 else [value]
-    odd = [str(process) for process, each in enumerate(values) if each != values[0]]
-    if odd:
-        raise ConfigError(f"{complaint}: process {', '.join(odd)} not as process 0")
+def require_same(accelerator: Accelerator, values: Mapping[str, object], advice: str) -> None:
+    """Raises `ConfigError` on every process for the first named value that is not the same on all, saying where."""
+    everywhere = [(node(), dict(values))]
+    if accelerator.num_processes > 1:
+        with _together():
+            everywhere = gather_object(everywhere)
+    for name in values:
+        places: dict[object, list[str]] = {}
+        for place, each in everywhere:
+            places.setdefault(each[name], []).append(place)
+        if len(places) > 1:
+            found = "; ".join(f"{value} on {_listed(nodes)}" for value, nodes in places.items())
+            raise ConfigError(f"the processes of the job differ in {name}: {found}: {advice}")
+
+
+def _listed(nodes: Sequence[str]) -> str:
+    return ", ".join(nodes[:4]) + (f" and {len(nodes) - 4} more" if len(nodes) > 4 else "")
+
+
+def require_shared(accelerator: Accelerator, folder: Path, within: timedelta) -> None:
+    """Raises `CheckpointError` on every process, naming a node, unless all see what the main one writes to a folder."""
+    if accelerator.num_processes == 1:
+        return
+    # By its name alone: a relative folder may be another on another node.
+    mark = folder / on_main(accelerator, lambda: Path(tempfile.mkstemp(prefix=".seen-by-all-", dir=folder)[1]).name)
+
+    def look() -> None:
+        until = time.monotonic() + within.total_seconds()
+        while not mark.exists():
+            if time.monotonic() > until:
+                raise CheckpointError(
+                    f"{node()} does not see the run folder {folder.absolute()} of the main process: "
+                    "--run-dir must lie in a folder that all nodes share"
+                )
+            time.sleep(0.1)
+
+    try:
+        on_each(accelerator, look)
+    finally:
+        if accelerator.is_main_process:
+            mark.unlink()
 
 
 def _outcome(value: T | None, failure: UserError | None) -> T:
@@ -211,9 +279,13 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if launched_processes() == 1:
+            raise
+        # Without the place in torch's source that it begins with.
+        reason = re.sub(r"^\[\S+\] ", "", " ".join(str(error).split())).split(". ")[0]
         raise LostProcessError(
-            f"another process of the job has died or cannot be reached: start the job again with --resume "
-            f"(torch says: {' '.join(str(error).split()).split('. ')[0]})"
+            f"{node()} has lost the others: a process of the job has died or cannot be reached "
+            f"(torch says: {reason}): start the job again with --resume"
         ) from error
 
 

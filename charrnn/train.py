@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
@@ -36,6 +37,11 @@ LOG = logging.getLogger(__name__)
 DEFAULT_CORPUS = "python:asyncio"
 SHAPE = ("hidden_size", "num_layers", "embedding_size", "tie_weights")
 """What a starting model says of the model that is trained."""
+OF_THE_NODE = (
+    *("config", "run_dir", "resume", "num_threads"),
+    *("corpus", "plugin", "block_plugin", "vocab", "init_from"),
+)
+"""Settings that may differ between the nodes: digests tell whether they mean the same."""
 PREEMPTED = 75
 """The exit code of a run that was told to stop and has saved (EX_TEMPFAIL: try again later)."""
 
@@ -67,16 +73,20 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
     """One run, or the rest of one; returns its folder, and ``finished``, or ``preempted`` if it was told to stop."""
+    patience = processes.timeout()
     accelerator = processes.start_accelerator(num_threads=config.num_threads, deterministic=config.deterministic)
+    processes.require_same(accelerator, {n: versions()[n] for n in ("charrnn", "torch")}, "install the same on all")
     config = replace(config, corpus=config.corpus or (DEFAULT_CORPUS,))
     run = RunFolder(on_main(accelerator, lambda: choose_run_dir(config)))
     resume = on_main(accelerator, lambda: config.resume or crashed_here(run.path))
     on_main(accelerator, lambda: run.open(resume=resume))
     try:
+        processes.require_shared(accelerator, run.path, min(patience, processes.SHARED_WITHIN))
         own = run.path if on_main(accelerator, lambda: run.begun) else None
         config, start, vocab = on_each(accelerator, lambda: starting_point(config, own))
+        processes.require_same(accelerator, shared_settings(config), "start all with the same flags")
         text = on_each(accelerator, lambda: open_text(config, run.path, vocab))
-        processes.require_same(accelerator, text.digest, "the text differs between the processes of the job")
+        processes.require_same(accelerator, digests(text, start), "give all nodes the same files")
         job = on_each(accelerator, lambda: prepare(config, accelerator, run, text, start, stop))
         newest = on_main(accelerator, lambda: find_checkpoint(job) if resume else None)
         at = on_each(accelerator, lambda: restored_position(job, newest) if newest else fresh_position(job))
@@ -87,6 +97,7 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
     outcome, reason = "failed", ""
     try:
         stop.armed = True
+        processes.wait_at_most(patience)
         outcome = train_to_end(job, at)
         reason = stop.reason
     except BaseException as error:
@@ -96,6 +107,22 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
         conclude(job, at, outcome, reason)
     accelerator.end_training()
     return run.path, outcome
+
+
+def shared_settings(config: TrainConfig) -> dict[str, str]:
+    """The settings that all processes must share, by their flags; each may have paths and threads of its own."""
+    return {
+        f"--{name.replace('_', '-')}": str(value) for name, value in asdict(config).items() if name not in OF_THE_NODE
+    }
+
+
+def digests(text: TokenStore, start: CharLSTM | None) -> dict[str, str]:
+    """The beginnings of the digests of what each node reads for itself."""
+    weights = hashlib.sha256()
+    for tensor in start.state_dict().values() if start else ():
+        weights.update(tensor.numpy().tobytes())
+    found = {"vocabulary": text.vocab.digest, "text": text.digest, "starting model": weights.hexdigest()}
+    return {name: digest[:12] for name, digest in found.items()}
 
 
 def crashed_here(run_dir: Path) -> bool:
@@ -156,12 +183,14 @@ def open_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> T
     if all(keys):
         name = fingerprint([key or "" for key in keys], {**settings, "vocab": vocab.digest if vocab else None})
         folder = platformdirs.user_cache_path("charrnn") / "stores" / name
-    return open_or_build(
-        folder,
-        lambda: build_store(
-            folder, [(str(spec), corpus.documents(spec)) for spec, corpus in found], vocab=vocab, **settings
-        ),
-    )
+
+    def build() -> TokenStore:
+        sources = [(str(spec), corpus.documents(spec)) for spec, corpus in found]
+        sizes = [corpus.num_bytes(spec) for spec, corpus in found]
+        num_bytes = None if None in sizes else sum(filter(None, sizes))
+        return build_store(folder, sources, vocab=vocab, num_bytes=num_bytes, **settings)
+
+    return open_or_build(folder, build)
 
 
 def prepare(

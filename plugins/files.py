@@ -257,13 +257,14 @@ def _guess(path: Path, start: bytes, position: int) -> str:
 def _decode(path: Path, blocks: Iterable[bytes], encoding: str) -> Iterator[str]:
     """The text of the blocks, its line ends made ``\\n``, without a byte order mark."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    lines = io.IncrementalNewlineDecoder(decoder, translate=True)
+    lines = io.IncrementalNewlineDecoder(None, translate=True)
     offset = 0
     started = False
+    translating = False
     for block in chain(blocks, [b""]):
         pending = len(decoder.getstate()[0])
         try:
-            piece = lines.decode(block, final=not block)
+            piece = decoder.decode(block, final=not block)
         except UnicodeError as error:
             position = offset - pending + getattr(error, "start", 0)
             raise CorpusError(
@@ -271,6 +272,10 @@ def _decode(path: Path, blocks: Iterable[bytes], encoding: str) -> Iterator[str]
                 "for example ?encoding=latin-1"
             ) from error
         offset += len(block)
+        # Most files have nothing to translate, and to look for it is much faster than to translate nothing.
+        translating = translating or "\r" in piece
+        if translating:
+            piece = lines.decode(piece, final=not block)
         if piece:
             yield piece if started else piece.removeprefix("\ufeff")
             started = True

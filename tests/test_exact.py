@@ -7,7 +7,9 @@ import functools
 import json
 import os
 import random
+import re
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -276,3 +278,30 @@ def test_twenty_kills(text_file: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(7200)
 def test_two_hundred_kills(text_file: Path, tmp_path: Path) -> None:
     harness(2, 200, 3, text_file, tmp_path)
+
+
+def test_processes_that_begin_with_different_models_do_not_train(
+    text_file: Path, tmp_path: Path, unbroken: Callable[[int], Path]
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
+    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    started = []
+    for rank, model in enumerate([unbroken(1), unbroken(3)]):
+        environment = [f"{name}={value}" for name, value in {**job, "RANK": rank, "LOCAL_RANK": rank}.items()]
+        started.append(start(["env", *environment, *DIRECT], *flags, "--init-from", model))
+    outputs = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [1, 1]
+    here = socket.gethostname()
+    found = rf"\w{{12}} on {here} \(process 0\); \w{{12}} on {here} \(process 1\)"
+    assert re.search(f"error: the processes of the job differ in starting model: {found}: give all", outputs[0])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_time_limit_that_is_no_number_is_refused(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARRNN_TIMEOUT", "10 minutes")
+    done = run(DIRECT, *FLAGS, "--corpus", f"files:{text_file}", code=1)
+    assert "error: CHARRNN_TIMEOUT=10 minutes: it must be a whole number of seconds" in done.stderr
+    assert not Path("runs").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,26 +18,30 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+from tests.conftest import DIRECT, SMALL, last_checkpoint, make_text, rows_of, run, start, status, wait_until
+
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
-BIN = Path(sys.executable).parent
+SCRIPTS = [*LAUNCH.glob("*.sh"), LAUNCH / "slurm.sbatch", ROOT / ".ci" / "run"]
 
 
-def test_the_scripts_pass_shellcheck() -> None:
-    scripts = [*LAUNCH.glob("*.sh"), LAUNCH / "slurm.sbatch", ROOT / ".ci" / "run"]
-    found = subprocess.run([BIN / "shellcheck", *scripts], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stdout + found.stderr
+@pytest.fixture(autouse=True)
+def activated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of these tests as a user has it who launches; daemons are found, too."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin")
 
 
-def test_the_dockerfile_passes_hadolint() -> None:
-    found = subprocess.run([BIN / "hadolint", LAUNCH / "Dockerfile"], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stdout + found.stderr
+@pytest.mark.parametrize(("tool", "files"), [("shellcheck", SCRIPTS), ("hadolint", [LAUNCH / "Dockerfile"])])
+def test_the_tool_has_nothing_to_say(tool: str, files: list[Path]) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f"needs {tool}, of the extra dev")
+    run([tool], *files)
 
 
 def test_what_the_dockerfile_copies_is_there() -> None:
     lines = [line.split() for line in (LAUNCH / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
     copied = [name for line in lines for name in line[1:-1]]
-    assert {"constraints.txt", "pyproject.toml", "charrnn", "plugins"} <= set(copied)
+    assert {"constraints.txt", "pyproject.toml", "charrnn", "plugins", "launch/local.sh"} <= set(copied)
     assert all((ROOT / name).exists() for name in copied)
 
 
@@ -73,20 +78,28 @@ def test_accelerate_reads_its_file() -> None:
     assert (config.distributed_type, config.num_machines, config.use_cpu) == ("MULTI_GPU", 1, False)
 
 
-def test_local_sh_starts_so_many_processes(tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("To be, or not to be. " * 100)
-    flags = ["--corpus", f"files:{text}", "--hidden-size", "8", "--max-steps", "2", "--tracker", "none"]
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    for processes in (["2"], []):
-        run = tmp_path / f"run{len(processes)}"
-        command = [LAUNCH / "local.sh", *processes, *flags, "--num-threads", "1", "--run-dir", run]
-        done = subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        training = json.loads(next(run.glob("checkpoints/*/training.json")).read_text())
-        assert training["num_processes"] == (2 if processes else 1)
+@pytest.mark.parametrize(("processes", "expected"), [(["2"], 2), ([], 1)])
+def test_local_sh_starts_so_many_processes(
+    processes: list[str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    text, folder = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text(make_text(2_000))
+    flags = ["--corpus", f"files:{text}", "--max-steps", "2", "--tracker", "none", *SMALL]
+    run([str(LAUNCH / "local.sh"), *processes], *flags, "--run-dir", folder)
+    training = json.loads((last_checkpoint(folder) / "training.json").read_text())
+    assert training["num_processes"] == expected
+
+
+def test_local_sh_passes_a_signal_on(tmp_path: Path) -> None:
+    text, folder = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text(make_text(2_000))
+    flags = ["--corpus", f"files:{text}", "--max-steps", "1000000", "--tracker", "none", *SMALL]
+    process = start([str(LAUNCH / "local.sh"), "1"], *flags, "--log-every", "1", "--run-dir", folder)
+    wait_until(lambda: rows_of(folder / "metrics.jsonl"), process)
+    process.send_signal(signal.SIGUSR1)
+    process.communicate()
+    assert status(folder)["state"] == "preempted"
 
 
 def free_ports(count: int) -> list[int]:
@@ -97,10 +110,11 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_for(condition: Callable[[], object], seconds: float, what: Callable[[], str]) -> None:
-    end = time.monotonic() + seconds
+def wait_for(condition: Callable[[], object], otherwise: Callable[[], str]) -> None:
+    """Waits until the condition holds; fails with a message after two minutes."""
+    end = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < end, what()
+        assert time.monotonic() < end, otherwise()
         time.sleep(0.2)
 
 
@@ -108,119 +122,98 @@ Slurm = Callable[..., str]
 
 
 @pytest.fixture
-def slurm(tmp_path: Path) -> Iterator[Slurm]:
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
     """A Slurm of this one machine, which ends with the test: runs one of its commands and returns what it prints."""
-    needed = ("munged", "slurmctld", "slurmd", "sbatch")
-    sbin = f"{os.environ['PATH']}:/usr/sbin"
-    missing = [name for name in needed if shutil.which(name, path=sbin) is None]
+    missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
-        pytest.skip(f"needs root and Slurm (Debian's slurm-wlm): {', '.join(missing) or 'not root'}")
-    host, (control, daemon) = socket.gethostname().split(".")[0], free_ports(2)
-    key, munge_socket = tmp_path / "munge.key", tmp_path / "munge.socket"
+        pytest.skip(f"needs root and Debian's slurm-wlm: {', '.join(missing) or 'not root'}")
+    host, (control_port, node_port) = socket.gethostname().split(".")[0], free_ports(2)
+    configuration, key, munge = (tmp_path / name for name in ("slurm.conf", "munge.key", "munge.socket"))
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
-    configuration = tmp_path / "slurm.conf"
     configuration.write_text(
-        "\n".join(
-            [
-                "ClusterName=test",
-                f"SlurmctldHost={host}(127.0.0.1)",
-                "SlurmUser=root",
-                "AuthType=auth/munge",
-                f"AuthInfo=socket={munge_socket}",
-                f"StateSaveLocation={tmp_path}/state",
-                f"SlurmdSpoolDir={tmp_path}/spool",
-                f"SlurmctldPort={control}",
-                f"SlurmdPort={daemon}",
-                f"SlurmctldPidFile={tmp_path}/slurmctld.pid",
-                f"SlurmdPidFile={tmp_path}/slurmd.pid",
-                "ProctrackType=proctrack/linuxproc",
-                "TaskPlugin=task/none",
-                "JobAcctGatherType=jobacct_gather/none",
-                "MpiDefault=none",
-                "ReturnToService=2",
-                f"NodeName={host} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} State=UNKNOWN",
-                "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP",
-            ]
-        )
-        + "\n"
+        f"""
+        ClusterName=test
+        SlurmctldHost={host}(127.0.0.1)
+        SlurmUser=root
+        AuthType=auth/munge
+        AuthInfo=socket={munge}
+        StateSaveLocation={tmp_path}/state
+        SlurmdSpoolDir={tmp_path}/spool
+        SlurmctldPort={control_port}
+        SlurmdPort={node_port}
+        SlurmctldPidFile={tmp_path}/slurmctld.pid
+        SlurmdPidFile={tmp_path}/slurmd.pid
+        ProctrackType=proctrack/linuxproc
+        TaskPlugin=task/none
+        JobAcctGatherType=jobacct_gather/none
+        MpiDefault=none
+        NodeName={host} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} State=UNKNOWN
+        PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+        """
     )
     for name in ("state", "spool"):
         (tmp_path / name).mkdir()
-    environment = {**os.environ, "PATH": f"{BIN}:{sbin}", "SLURM_CONF": str(configuration)}
-    environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    logs = [(tmp_path / f"{name}.log").open("w") for name in needed[:3]]
-    munge_options = ["--foreground", "--force", f"--socket={munge_socket}", f"--key-file={key}", "--num-threads=1"]
-    munge_options += [f"--pid-file={tmp_path}/munged.pid", f"--seed-file={tmp_path}/munged.seed"]
-    commands = [
-        ["munged", *munge_options],
-        ["slurmctld", "-D", "-f", str(configuration)],
-        ["slurmd", "-D", "-f", str(configuration)],
-    ]
-    servers = [
-        subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        for command, log in zip(commands, logs, strict=True)
-    ]
+    monkeypatch.setenv("SLURM_CONF", str(configuration))
+    munge_options = [f"--socket={munge}", f"--key-file={key}", f"--pid-file={tmp_path}/munged.pid"]
+    munge_options += [f"--seed-file={tmp_path}/munged.seed", "--foreground", "--force"]
+    log = tmp_path / "daemons.log"
+    with log.open("w") as file:
+        daemons = [
+            subprocess.Popen(command, stdout=file, stderr=file)
+            for command in (["munged", *munge_options], ["slurmctld", "-D"], ["slurmd", "-D"])
+        ]
 
-    def run(*command: str | Path) -> str:
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    def ask(command: str, *args: str | Path) -> str:
+        done = run([command], *args, code=None)
         return done.stdout + done.stderr
 
     try:
-        wait_for(lambda: "idle" in run("sinfo", "-h"), 30, lambda: "".join(Path(log.name).read_text() for log in logs))
-        yield run
+        wait_for(lambda: "idle" in ask("sinfo", "--noheader"), log.read_text)
+        yield ask
+        ask("scancel", "--user=root")
+        wait_for(lambda: not ask("squeue", "--noheader").strip(), lambda: ask("squeue"))
     finally:
-        run("scancel", "--full", "--user=root")
-        wait_for(lambda: servers[1].poll() is not None or not run("squeue", "-h").strip(), 40, lambda: run("squeue"))
-        for server in reversed(servers):
-            server.terminate()
-        for server in servers:
-            server.wait(20)
-        for log in logs:
-            log.close()
+        for daemon in reversed(daemons):
+            daemon.terminate()
+            daemon.wait()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(175)
 def test_slurm_stops_a_job_takes_it_back_and_finishes_it(slurm: Slurm, tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("Whether 'tis nobler in the mind to suffer. " * 500)
-    flags = ["--corpus", f"files:{text}", "--hidden-size", "32", "--max-steps", "2500", "--log-every", "20"]
-    flags += ["--tracker", "none", "--num-threads", "1", "--sample-length", "0", "--val-fraction", "0"]
-    never_stopped = tmp_path / "never"
-    command = [sys.executable, "-m", "charrnn.train", *flags, "--seed", "7", "--run-dir", str(never_stopped)]
-    subprocess.run(command, check=True, capture_output=True)
-    run = tmp_path / "run-seed-7"
-    options = ["--array", "7", "--output", f"{tmp_path}/%x.out", "--parsable"]
+    text, never_stopped, folder = tmp_path / "text.txt", tmp_path / "never-stopped", tmp_path / "run-seed-7"
+    text.write_text(make_text(20_000))
+    flags = ["--corpus", f"files:{text}", "--max-steps", "2500", "--checkpoint-every", "10000", "--log-every", "100"]
+    flags += ["--val-fraction", "0", "--tracker", "none", *SMALL]
+    run(DIRECT, *flags, "--seed", "7", "--run-dir", never_stopped)
+    output = tmp_path / "charrnn.out"
+    options = ["--array", "7", "--output", str(output), "--parsable"]
     job = slurm("sbatch", *options, LAUNCH / "slurm.sbatch", tmp_path / "run", *flags).strip() + "_7"
 
     def told() -> str:
-        output = tmp_path / "charrnn.out"
         return slurm("scontrol", "show", "job", job) + (output.read_text()[-3000:] if output.exists() else "")
 
-    shown = told()
-    assert "Requeue=1" in shown, shown
-    metrics, status = run / "metrics.jsonl", run / "status.json"
-    wait_for(lambda: metrics.exists() and metrics.stat().st_size, 60, told)
+    wait_for(lambda: rows_of(folder / "metrics.jsonl"), told)
     # What Slurm does itself when the time limit is near.
     slurm("scancel", "--batch", "--signal=USR1", job)
-    wait_for(lambda: "PENDING" in slurm("scontrol", "show", "job", job), 60, told)
-    assert json.loads(status.read_text())["state"] == "preempted"
+    wait_for(lambda: "JobState=PENDING" in told(), told)
+    assert status(folder)["state"] == "preempted"
     slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
-    wait_for(lambda: json.loads(status.read_text())["state"] == "finished", 120, told)
-    wait_for(lambda: "JobState=COMPLETED" in slurm("scontrol", "show", "job", job), 30, told)
-    assert "Restarts=1" in slurm("scontrol", "show", "job", job)
-    ours, theirs = (
-        load_file(max(folder.glob("checkpoints/step-*")) / "model.safetensors") for folder in (run, never_stopped)
-    )
+    wait_for(lambda: "JobState=COMPLETED" in told(), told)
+    assert status(folder)["state"] == "finished"
+    assert "Restarts=1" in told()
+    ours, theirs = (load_file(last_checkpoint(each) / "model.safetensors") for each in (folder, never_stopped))
     assert ours.keys() == theirs.keys()
     assert all((ours[name] == theirs[name]).all() for name in ours)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(175)
 def test_slurm_does_not_take_a_job_back_that_failed(slurm: Slurm, tmp_path: Path) -> None:
     output = tmp_path / "charrnn.out"
     options = ["--output", str(output), "--parsable"]
     job = slurm("sbatch", *options, LAUNCH / "slurm.sbatch", tmp_path / "run", "--corpus", "files:nothing.txt").strip()
-    wait_for(lambda: "JobState=FAILED" in slurm("scontrol", "show", "job", job), 90, lambda: output.read_text())
+    wait_for(lambda: "JobState=FAILED" in slurm("scontrol", "show", "job", job), lambda: slurm("squeue"))
     assert "nothing.txt" in output.read_text()
     assert "Restarts=0" in slurm("scontrol", "show", "job", job)
