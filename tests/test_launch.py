@@ -184,7 +184,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
 def test_slurm_stops_a_job_takes_it_back_and_finishes_it(slurm: Slurm, tmp_path: Path) -> None:
     text, never_stopped, folder = tmp_path / "text.txt", tmp_path / "never-stopped", tmp_path / "run-seed-7"
     text.write_text(make_text(20_000))
-    flags = ["--corpus", f"files:{text}", "--max-steps", "2500", "--checkpoint-every", "10000", "--log-every", "100"]
+    flags = ["--corpus", f"files:{text}", "--max-steps", "1500", "--checkpoint-every", "10000", "--log-every", "100"]
     flags += ["--val-fraction", "0", "--tracker", "none", *SMALL]
     run(DIRECT, *flags, "--seed", "7", "--run-dir", never_stopped)
     output = tmp_path / "charrnn.out"
@@ -199,7 +199,13 @@ def test_slurm_stops_a_job_takes_it_back_and_finishes_it(slurm: Slurm, tmp_path:
     slurm("scancel", "--batch", "--signal=USR1", job)
     wait_for(lambda: "JobState=PENDING" in told(), told)
     assert status(folder)["state"] == "preempted"
-    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+    def started_again() -> bool:
+        # Again and again: a job that is not wholly gone yet has its two minutes still before it.
+        slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+        return "JobState=PENDING" not in told()
+
+    wait_for(started_again, told)
     wait_for(lambda: "JobState=COMPLETED" in told(), told)
     assert status(folder)["state"] == "finished"
     assert "Restarts=1" in told()
