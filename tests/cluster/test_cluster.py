@@ -21,7 +21,7 @@ from tests.cluster.hosts import Cluster, Host, why_not
 from tests.conftest import DIRECT, make_text, program, rows_of, run, status, torchrun
 from tests.test_exact import assert_close, assert_same_run
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 FLAGS = ("--hidden-size", "16", "--embedding-size", "16", "--batch-size", "8", "--seq-length", "16")
 FLAGS += ("--max-steps", "150", "--checkpoint-every", "40", "--eval-every", "60", "--log-every", "1")
