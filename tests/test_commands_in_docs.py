@@ -52,7 +52,14 @@ TO_RUN = [command for command in ALL if not any(re.search(pattern, command) for 
 def write_texts() -> None:
     """The files that the documentation speaks of; all have the same characters."""
     text = make_text(6_000) + string.printable
-    for name in ("my-novel.txt", "another.txt", "other.txt", "books/part/one.txt", "poems/one.txt"):
+    for name in (
+        "my-novel.txt",
+        "another.txt",
+        "other.txt",
+        "tinyshakespeare.txt",
+        "books/part/one.txt",
+        "poems/one.txt",
+    ):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text, encoding="utf-8")
     (plugin,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
