@@ -10,7 +10,6 @@ a ring of n nodes each sends 2 (n - 1) / n of the gradient, at the bandwidth of 
 from __future__ import annotations
 
 import datetime
-import json
 import platform
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from charrnn.run import METRICS, read_lines
 from tests.cluster.hosts import Cluster
 from tests.conftest import make_text, program
 
@@ -45,7 +45,7 @@ def measure(nodes: int, megabits: int | None) -> tuple[float, int]:
                 sys.exit("\n".join(host.output() for host in cluster.hosts))
         finally:
             cluster.close()
-        rows = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+        rows = read_lines(folder / "run" / METRICS)
         (weights,) = folder.glob("run/checkpoints/*/model.safetensors")
         size = weights.stat().st_size  # a gradient is as large as the weights
     return min(ROWS * WINDOW / row["chars_per_second"] for row in rows[1:]), size

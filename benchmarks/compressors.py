@@ -27,7 +27,7 @@ from charrnn.corpus import CorpusSpec
 from charrnn.dynamic import evaluate_dynamically
 from charrnn.evaluation import Loss, evaluate
 from charrnn.plugins import Corpora
-from charrnn.store import build_store
+from charrnn.store_builder import build_store
 
 LONG = zstandard.ZstdCompressionParameters.from_level(19, window_log=27, enable_ldm=True)
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {

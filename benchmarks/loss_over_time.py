@@ -9,7 +9,6 @@ Shakespeare.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -18,15 +17,16 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
+from charrnn.run import METRICS, read_json, read_lines
+
 REFERENCES = {"nanoGPT, 3 minutes of an A100": 1.4697, "nanoGPT, its small CPU configuration": 1.8982}
 
 
 def curve(run: Path) -> tuple[list[float], list[float]]:
     """Minutes of training and the validation loss at each evaluation of a run."""
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    config = json.loads((run / "config.json").read_text())
+    config = read_json(run / "config.json")
     seconds, step, minutes, losses = 0.0, 0, [], []
-    for row in rows:
+    for row in read_lines(run / METRICS):
         characters = (row["step"] - step) * config["batch_size"] * config["seq_length"]
         seconds, step = seconds + characters / row["chars_per_second"], row["step"]
         if row["val_loss"] is not None:

@@ -9,7 +9,6 @@ and their ratio: medians over the turns, of neighbours in time.
 from __future__ import annotations
 
 import datetime
-import json
 import platform
 import statistics
 import subprocess
@@ -18,6 +17,8 @@ import tempfile
 from pathlib import Path
 
 import torch
+
+from charrnn.run import METRICS, read_lines
 
 TURNS = 5
 STEPS = 250
@@ -32,8 +33,7 @@ def speed(processes: int, text: str, flags: list[str], run_dir: Path) -> float:
     ours += ["--batch-size", str(ROWS * processes), "--log-every", "25", "--val-fraction", "0"]
     ours += ["--tracker", "none", "--sample-length", "0", "--run-dir", str(run_dir), *flags]
     subprocess.run([*torchrun, *ours], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return statistics.median(row["chars_per_second"] for row in rows[1:])
+    return statistics.median(row["chars_per_second"] for row in read_lines(run_dir / METRICS)[1:])
 
 
 def main() -> None:

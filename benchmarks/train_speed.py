@@ -90,11 +90,9 @@ def bare_loop(config: TrainConfig, vocab_size: int, device: torch.device, dtype:
 
 def operations(job: Job) -> float:
     """Floating-point operations of a training step: forward, and twice as many backward (matrix products alone)."""
-    weights = sum(p.numel() for p in job.model.parameters() if p.ndim > 1)
-    looked_up = (
-        job.model.embedding.weight.numel() if job.model.embedding is not None and not job.config.tie_weights else 0
-    )
-    return 6.0 * (weights - looked_up) * job.config.batch_size * job.config.seq_length
+    read = [parameter for parameter in job.model.lstms.parameters() if parameter.ndim > 1]
+    weights = sum(parameter.numel() for parameter in [*read, job.model.output.weight])
+    return 6.0 * weights * job.config.batch_size * job.config.seq_length
 
 
 def prepared(flags: list[str], folder: Path, stop: StopRequest) -> Job:
@@ -146,7 +144,6 @@ def start_up(flags: list[str], folder: Path) -> None:
     two_steps = ["--max-steps", "2", "--log-every", "1"]
     empty = folder / "empty.py"
     empty.write_text("")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
     names = ("accelerate launch of an empty script", "python -c 'import torch, accelerate'", "to the first step")
     rows = []
     for turn in range(TURNS):
@@ -154,7 +151,7 @@ def start_up(flags: list[str], folder: Path) -> None:
         row = []
         for line in ([*launch, str(empty)], [sys.executable, "-c", "import torch, accelerate"]):
             start = time.perf_counter()
-            subprocess.run(line, **quiet)  # type: ignore[call-overload]
+            subprocess.run(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
             row.append(time.perf_counter() - start)
         metrics = run_dir / "metrics.jsonl"
         start = time.perf_counter()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -17,17 +16,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar, cast
 
-import psutil
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
 from charrnn.errors import CheckpointError, ConfigError, UserError
+from charrnn.launcher import is_launched, launched_processes, node, one_blas_thread, restarts, share_of_cores
 
 T = TypeVar("T")
 
@@ -39,75 +37,12 @@ SHARED_WITHIN = timedelta(minutes=1)
 """When a new file is seen on all nodes: NFS remembers that there was none for no longer (acdirmax)."""
 
 
-def _from_environment(names: tuple[str, ...], default: int) -> int:
-    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), default)
-
-
-def launched_processes() -> int:
-    """How many processes the launcher (torchrun, Accelerate, MPI) says the job has."""
-    return _from_environment(("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"), 1)
-
-
-def launched_rank() -> int:
-    """This process's number as the launcher gave it: known before Accelerate is."""
-    return _from_environment(("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK"), 0)
-
-
-def restarts() -> int:
-    """How often torchrun has started this job again after a crash."""
-    return _from_environment(("TORCHELASTIC_RESTART_COUNT",), 0)
-
-
-def node() -> str:
-    """This process, as a message names it: its machine and its number."""
-    return f"{socket.gethostname()} (process {launched_rank()})"
-
-
 def timeout() -> timedelta:
     """How long a process waits for the others in training, for their part of a step or while the main one saves."""
     seconds = os.environ.get("CHARRNN_TIMEOUT", "600")
     if not seconds.isdecimal() or not int(seconds):
         raise ConfigError(f"CHARRNN_TIMEOUT={seconds}: it must be a whole number of seconds, 1 or more")
     return timedelta(seconds=int(seconds))
-
-
-def launcher() -> dict[str, float]:
-    """The parent process, by its number and the time it was started at, which no other process shares."""
-    parent = psutil.Process(os.getppid())
-    return {"pid": parent.pid, "started": parent.create_time()}
-
-
-def is_elastic() -> bool:
-    """Whether torchrun started this process, and watches its exit code."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def is_launched() -> bool:
-    """Whether the parent process is a launcher, without which this one has no reason to go on."""
-    return any(
-        name in os.environ for name in ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION", "OMPI_COMM_WORLD_SIZE")
-    )
-
-
-def share_of_cores() -> int:
-    """The cores for each process of this machine; a launcher that bound processes to cores has shared them already."""
-    if not hasattr(os, "sched_getaffinity"):
-        usable = os.cpu_count() or 1
-    else:
-        usable = len(os.sched_getaffinity(0))
-        if usable < len(os.sched_getaffinity(os.getppid())):
-            return usable
-    local = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE")
-    return max(1, usable // _from_environment(local, 1))
-
-
-def one_blas_thread() -> None:
-    """Gives NumPy's own linear algebra one thread: sampling's products are too small to share, and waiting costs more.
-
-    torch's threads are not touched. On a busy machine at hidden 512 this is the difference between 33 and 2,900
-    characters a second.
-    """
-    ThreadpoolController().select(internal_api="openblas").limit(limits=1)
 
 
 def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:

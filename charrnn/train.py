@@ -15,7 +15,7 @@ import platformdirs
 import torch
 from accelerate import Accelerator
 
-from charrnn import checkpoint, processes
+from charrnn import checkpoint, launcher, processes
 from charrnn.config import TrainConfig, check_resumed, load_config, parse, to_json
 from charrnn.corpus import CorpusSpec
 from charrnn.errors import CheckpointError, ConfigError, UserError, tell
@@ -28,7 +28,8 @@ from charrnn.randomness import derived_seed
 from charrnn.rows import RowBatches, row_share
 from charrnn.run import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_text
 from charrnn.step import FlatGradients
-from charrnn.store import TokenStore, build_store, fingerprint, open_or_build
+from charrnn.store import TokenStore, fingerprint, open_or_build
+from charrnn.store_builder import build_store
 from charrnn.tracking import TRACKERS, Terminal
 from charrnn.vocab import Vocabulary
 
@@ -48,7 +49,7 @@ PREEMPTED = 75
 
 def main(args: Sequence[str] | None = None) -> int:
     """Trains as the arguments say; returns 0, or 75 for a run that was told to stop, or the code of an error."""
-    is_main = processes.launched_rank() == 0
+    is_main = launcher.launched_rank() == 0
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     for name in ("charrnn", "charrnn_plugins"):
         logging.getLogger(name).setLevel(logging.INFO if is_main else logging.ERROR)
@@ -68,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     # torchrun takes any code but 0 for a crash, and would start the run again that it was told to stop.
-    return PREEMPTED if outcome == "preempted" and not processes.is_elastic() else 0
+    return PREEMPTED if outcome == "preempted" and not launcher.is_elastic() else 0
 
 
 def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
@@ -128,7 +129,7 @@ def digests(text: TokenStore, start: CharLSTM | None) -> dict[str, str]:
 def crashed_here(run_dir: Path) -> bool:
     """Whether torchrun has started this job again after it crashed in that very run folder."""
     status = run_dir / "status.json"
-    return processes.restarts() > 0 and status.exists() and read_json(status).get("launcher") == processes.launcher()
+    return launcher.restarts() > 0 and status.exists() and read_json(status).get("launcher") == launcher.parent()
 
 
 def choose_run_dir(config: TrainConfig) -> Path:
@@ -136,7 +137,7 @@ def choose_run_dir(config: TrainConfig) -> Path:
     if config.run_dir:
         return Path(config.run_dir)
     parent = Path("runs")
-    for status in sorted(parent.glob("*/status.json"), reverse=True) if processes.restarts() else ():
+    for status in sorted(parent.glob("*/status.json"), reverse=True) if launcher.restarts() else ():
         if crashed_here(status.parent):
             return status.parent
     if config.resume:
@@ -264,7 +265,7 @@ def begin(job: Job, newest: Path | None) -> None:
     }
     job.tracker.start(config.project, config.run_name or run.path.name, {**asdict(config), **versions(), **about})
     write_text(run.path / "vocab.json", job.text.vocab.to_json())
-    run.write_status("running", pid=os.getpid(), launcher=processes.launcher())
+    run.write_status("running", pid=os.getpid(), launcher=launcher.parent())
     write_text(run.path / "config.json", to_json(config))
     announce(job, newest)
 
@@ -296,7 +297,7 @@ def conclude(job: Job, at: Position, outcome: str, reason: str) -> None:
         advice = job.tracker.finish(failed=outcome == "failed")
     finally:
         try:
-            run.write_status(outcome, step=at.step, reason=reason, pid=os.getpid(), launcher=processes.launcher())
+            run.write_status(outcome, step=at.step, reason=reason, pid=os.getpid(), launcher=launcher.parent())
         except CheckpointError as error:
             # Said, not raised: what ended the run is the news.
             LOG.warning("%s", error)
@@ -312,7 +313,7 @@ def conclude(job: Job, at: Position, outcome: str, reason: str) -> None:
 
 if __name__ == "__main__":
     exit_code = main()
-    if processes.launched_processes() > 1:
+    if launcher.launched_processes() > 1:
         # Gloo's threads can outlive the interpreter and abort a process that has done its work (pytorch #179291).
         sys.stdout.flush()
         sys.stderr.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -143,3 +144,12 @@ def wait_until(condition: Wait, process: subprocess.Popen[str], timeout: float =
             process.kill()
             pytest.fail(f"waited in vain: {process.communicate()[0][-3000:]}")
         time.sleep(0.01)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nothing listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

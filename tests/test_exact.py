@@ -21,6 +21,7 @@ from tests.conftest import (
     DIRECT,
     SHARED,
     SMALL,
+    free_ports,
     last_checkpoint,
     rows_of,
     run,
@@ -283,11 +284,9 @@ def test_two_hundred_kills(text_file: Path, tmp_path: Path) -> None:
 def test_processes_that_begin_with_different_models_do_not_train(
     text_file: Path, tmp_path: Path, unbroken: Callable[[int], Path]
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    (port,) = free_ports(1)
     flags = (*FLAGS, "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
-    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     started = []
     for rank, model in enumerate([unbroken(1), unbroken(3)]):
         environment = [f"{name}={value}" for name, value in {**job, "RANK": rank, "LOCAL_RANK": rank}.items()]

@@ -18,7 +18,18 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from tests.conftest import DIRECT, SMALL, last_checkpoint, make_text, rows_of, run, start, status, wait_until
+from tests.conftest import (
+    DIRECT,
+    SMALL,
+    free_ports,
+    last_checkpoint,
+    make_text,
+    rows_of,
+    run,
+    start,
+    status,
+    wait_until,
+)
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
@@ -100,14 +111,6 @@ def test_local_sh_passes_a_signal_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGUSR1)
     process.communicate()
     assert status(folder)["state"] == "preempted"
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def wait_for(condition: Callable[[], object], otherwise: Callable[[], str]) -> None:

@@ -26,9 +26,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import charrnn.store
+import charrnn.store_builder
 from charrnn.errors import ConfigError, CorpusError, UserError, VocabularyError
-from charrnn.store import NormalForm, TokenStore, build_store, fingerprint, open_or_build, open_store
+from charrnn.store import TokenStore, fingerprint, open_or_build, open_store
+from charrnn.store_builder import NormalForm, build_store
 from charrnn.vocab import Vocabulary
 
 PRINTABLE = "".join(map(chr, range(0x20, 0x7E)))
@@ -39,7 +40,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 any_character = st.characters(exclude_categories=())  # lone surrogates too
 pieces = st.lists(st.text(any_character | st.sampled_from("ab\n"), max_size=8), max_size=4)
 corpora = st.lists(st.lists(pieces, min_size=1, max_size=4), min_size=1, max_size=3)
-blocks = st.sampled_from([4, charrnn.store.BLOCK])  # so small that a short text has many, or as it is
+blocks = st.sampled_from([4, charrnn.store_builder.BLOCK])  # so small that a short text has many, or as it is
 fractions = st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(lambda pair: sum(pair) < 10)
 
 
@@ -93,7 +94,7 @@ def test_no_character_is_lost_or_in_two_splits(
     wanted = [text + "\n" * (not text.endswith("\n")) for text in wanted[:-1]] + wanted[-1:]
     val, test = (Fraction(tenth, 10) for tenth in tenths)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charrnn.store, "BLOCK", block)
+        patch.setattr(charrnn.store_builder, "BLOCK", block)
         sources = [(f"files:{index}", iter(corpus)) for index, corpus in enumerate(documents)]
 
         def build() -> TokenStore:
@@ -139,7 +140,7 @@ def test_tiny_shakespeare(folder: Path) -> None:
 
 
 def test_text_of_every_width_in_one_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charrnn.store, "BLOCK", 1 << 10)
+    monkeypatch.setattr(charrnn.store_builder, "BLOCK", 1 << 10)
     widths = ["ascii " * 400, "".join(map(chr, range(0xA0, 0x200))) * 3, "".join(map(chr, range(0x1_0000, 0x2_4000)))]
     text = "".join([*widths, *widths])
     for characters, name in ((text[:2500], "uint8"), (text[:4000], "uint16"), (text, "uint32")):
@@ -169,8 +170,8 @@ def test_characters_that_come_late_are_numbered_like_all(
     vocab = options.get("vocab") or Vocabulary.from_counts(Counter("".join(corpora)), **options)
     shown = ["".join(character if character in vocab else "\ufffd" for character in text) for text in corpora]
     digests = set()
-    for block in (100, charrnn.store.BLOCK):
-        monkeypatch.setattr(charrnn.store, "BLOCK", block)
+    for block in (100, charrnn.store_builder.BLOCK):
+        monkeypatch.setattr(charrnn.store_builder, "BLOCK", block)
         store = build(folder, *corpora, val_fraction=0.1, test_fraction=0.2, **options)
         assert store.vocab == vocab
         assert texts(store) == cut(shown, Fraction(1, 10), Fraction(2, 10))
@@ -335,7 +336,8 @@ def test_a_store_is_built_once_and_opened_then(folder: Path) -> None:
 PROGRAM = """
 import logging, sys, time
 from pathlib import Path
-from charrnn.store import build_store, open_or_build
+from charrnn.store import open_or_build
+from charrnn.store_builder import build_store
 
 folder = Path(sys.argv[1])
 class Waiting(logging.Handler):
@@ -373,7 +375,7 @@ def test_two_processes_at_once_build_once(folder: Path) -> None:
 
 
 def test_the_progress_bar_shows_bytes_and_the_time_left(folder: Path) -> None:
-    code = "import sys; from pathlib import Path; from charrnn.store import build_store\n"
+    code = "import sys; from pathlib import Path; from charrnn.store_builder import build_store\n"
     code += "build_store(Path(sys.argv[1]), [('files:x', [['é' * 1_500_000]])], num_bytes=3_000_000)"
     terminal, stderr = pty.openpty()
     termios.tcsetwinsize(stderr, (24, 100))
@@ -403,7 +405,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from charrnn.errors import CorpusError
-from charrnn.store import build_store
+from charrnn.store_builder import build_store
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
 text = sys.stdin.read()

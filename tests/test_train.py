@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -24,6 +23,7 @@ from tests.conftest import (
     DIRECT,
     SHARED,
     SMALL,
+    free_ports,
     last_checkpoint,
     make_text,
     program,
@@ -223,11 +223,9 @@ def test_mpirun_through_accelerate_trains_one_job(text_file: Path) -> None:
         pytest.skip("mpirun is not installed (Debian: openmpi-bin)")
     Path("hosts").write_text("localhost slots=2\n")
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    (port,) = free_ports(1)
     launcher = [program("accelerate"), "launch", "--cpu", "--num_processes", "2", "--mpirun_hostfile", "hosts"]
-    launcher += ["--main_process_port", port, "-m", "charrnn.train"]
+    launcher += ["--main_process_port", str(port), "-m", "charrnn.train"]
     try:
         done = run(launcher, *quiet(text_file, "--max-steps", "20", "--run-dir", "two", "--log-every", "1"))
     finally:

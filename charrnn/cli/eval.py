@@ -20,10 +20,10 @@ from charrnn.corpus import CorpusSpec
 from charrnn.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluation import Loss, evaluate, fit_temperature
+from charrnn.launcher import one_blas_thread, share_of_cores
 from charrnn.model import CharLSTM
 from charrnn.plugins import Corpora
-from charrnn.processes import one_blas_thread, share_of_cores
-from charrnn.store import build_store
+from charrnn.store_builder import build_store
 from charrnn.vocab import Vocabulary
 
 

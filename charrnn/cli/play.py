@@ -15,7 +15,7 @@ import tyro
 
 from charrnn.checkpoint import find_model, load_model
 from charrnn.errors import ConfigError
-from charrnn.processes import one_blas_thread
+from charrnn.launcher import one_blas_thread
 
 LOG = logging.getLogger(__name__)
 

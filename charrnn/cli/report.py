@@ -15,8 +15,8 @@ import tyro
 from charrnn.checkpoint import find_model, load_model, read_training
 from charrnn.config import TrainConfig, load_config
 from charrnn.errors import CheckpointError, CorpusError, UserError
+from charrnn.launcher import share_of_cores
 from charrnn.model import CharLSTM
-from charrnn.processes import share_of_cores
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
 from charrnn.run import METRICS, SAMPLES, read_lines

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from threadpoolctl import threadpool_limits
 
 from charrnn.checkpoint import find_model
 from charrnn.errors import ConfigError
+from charrnn.launcher import one_blas_thread
 from charrnn.sampling import draw, load_weights, scores
 
 LOG = logging.getLogger(__name__)
@@ -60,8 +60,7 @@ def main(args: Sequence[str]) -> int:
     options = tyro.cli(SampleOptions, args=list(args), prog="charrnn sample")
     if options.num_samples < 1:
         raise ConfigError(f"--num-samples {options.num_samples}: it must be 1 or more")
-    # One step is too little work for several threads: on a busy machine they would wait for each other.
-    threadpool_limits(1, user_api="blas")
+    one_blas_thread()
     model, vocab = load_weights(find_model(options.run, options.checkpoint))
     seeds = range(options.seed, options.seed + options.num_samples)
     steps = draw(
