@@ -34,7 +34,7 @@ from charrnn.processes import StopRequest, start_accelerator
 from charrnn.run import RunFolder
 
 TURNS = 5
-STEPS = 200
+STEPS = 600
 """Steps in a turn of the bare loop and of the trainer's."""
 
 

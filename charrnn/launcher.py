@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 
@@ -70,3 +71,17 @@ def one_blas_thread() -> None:
     characters a second.
     """
     ThreadpoolController().select(internal_api="openblas").limit(limits=1)
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc's allocator to keep what a training step frees for the next one.
+
+    Left alone it may give the top of the heap back to the system after every step and have it cleared again in the
+    next one, or not, as the heap happens to lie: with that, a step of 25 ms takes 39 ms. Elsewhere than with glibc
+    nothing is done.
+    """
+    trim_threshold, mmap_threshold = -1, -3
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if set_option:
+        set_option(trim_threshold, 2**30)
+        set_option(mmap_threshold, 2**25)

@@ -27,7 +27,7 @@ from charrnn.randomness import derived_seed, generator_at
 from charrnn.rows import RowBatches, row_share
 from charrnn.run import METRICS, SAMPLES, RunFolder
 from charrnn.sampling import default_prompt, generate_scored
-from charrnn.step import FlatGradients, forget, training_step
+from charrnn.step import Gradients, training_step
 from charrnn.store import TokenStore
 from charrnn.tracking import Terminal, Tracker
 
@@ -53,7 +53,7 @@ class Job:
     rows: RowBatches
     model: CharLSTM
     optimizer: torch.optim.Optimizer
-    gradients: FlatGradients
+    gradients: Gradients
     stop: StopRequest
     run: RunFolder
     tracker: Tracker
@@ -175,17 +175,15 @@ def take_step(job: Job, at: Position, save_due: bool) -> Tensor:
         final=config.final_learning_rate,
     )
     set_learning_rate(job.optimizer, rate)
-    own = slice(job.share.start, job.share.stop)
     # What is random is drawn for the rows of all processes, so that no row's luck depends on who owns it.
-    masks, state = None, at.state
+    own = slice(job.share.start, job.share.stop)
+    masks, seams = None, window.seams
     if config.dropout > 0:
         generator = generator_at(config.seed, at.step, "dropout", device)
         masks = [mask[own] for mask in job.model.dropout_masks(config.batch_size, config.dropout, generator)]
     if config.state_drop > 0:
-        generator = generator_at(config.seed, at.step, "state drop", device)
-        state = forget(
-            state, torch.rand(config.batch_size, generator=generator, device=device)[own] >= config.state_drop
-        )
+        draw = torch.rand(config.batch_size, generator=generator_at(config.seed, at.step, "state drop"))
+        seams = [(0, row) for row, number in enumerate(draw[own].tolist()) if number < config.state_drop] + seams
     at.state, norm = training_step(
         job.accelerator,
         job.model,
@@ -193,9 +191,9 @@ def take_step(job: Job, at: Position, save_due: bool) -> Tensor:
         job.gradients,
         _to_device(window.x_TB, device),
         _to_device(window.y_TB, device),
-        state,
+        at.state,
         num_rows=config.batch_size,
-        seams=window.seams,
+        seams=seams,
         masks=masks,
         last_only=config.loss_on == "last",
         grad_clip=config.grad_clip,

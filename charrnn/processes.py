@@ -25,7 +25,15 @@ from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
 from charrnn.errors import CheckpointError, ConfigError, UserError
-from charrnn.launcher import is_launched, launched_processes, node, one_blas_thread, restarts, share_of_cores
+from charrnn.launcher import (
+    is_launched,
+    keep_freed_memory,
+    launched_processes,
+    node,
+    one_blas_thread,
+    restarts,
+    share_of_cores,
+)
 
 T = TypeVar("T")
 
@@ -49,6 +57,7 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
     """Joins the job. Raises `ConfigError` where launcher and Accelerate disagree, or the device cannot do its part."""
     # `accelerate launch` gives a CPU process one thread, whatever the machine has.
     one_blas_thread()
+    keep_freed_memory()
     threads = num_threads or share_of_cores()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
+from operator import itemgetter
 
 import torch
 import torch.nn.functional as F
@@ -13,54 +15,71 @@ from charrnn.model import CharLSTM, State
 from charrnn.processes import sum_over_processes
 
 
-class FlatGradients:
-    """Every gradient of a model, as views of one flat tensor, and three numbers that travel with them.
+class Gradients:
+    """Every gradient of a model, and three numbers that travel with them to be summed over processes.
 
-    One buffer of one fixed layout makes the sum over processes a single all-reduce whose order of summation never
-    changes, neither between steps nor after an interruption, as it does with DistributedDataParallel's buckets. Its
-    last three elements are the loss, and how many processes ask the job to stop and to save: all processes learn them
-    with the gradient, at no cost of their own.
+    The sum is a single all-reduce over one flat tensor of one fixed layout: its order of summation never changes,
+    neither between steps nor after an interruption, as it does with DistributedDataParallel's buckets. The three
+    numbers are the loss, and how many processes ask the job to stop and to save: all processes learn them with the
+    gradient, at no cost of their own.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        parameters = list(parameters)
-        count = sum(parameter.numel() for parameter in parameters)
-        self.flat = torch.zeros(count + 3, device=parameters[0].device)
-        self.gradient = self.flat[:count]
-        self.loss, self.stop, self.save = self.flat[count:].unbind()
-        offset = 0
-        for parameter in parameters:
-            parameter.grad = self.gradient[offset : offset + parameter.numel()].view_as(parameter)
-            offset += parameter.numel()
+        self.parameters = list(parameters)
+        self.sizes = [parameter.numel() for parameter in self.parameters]
+        self.numbers = torch.zeros(3, device=self.parameters[0].device)
+        self.loss, self.stop, self.save = self.numbers.unbind()
+
+    def clear(self) -> None:
+        """Leaves the parameters without gradients: what backward makes then is taken as it is, not added to zeros."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def flat(self) -> Tensor:
+        """All gradients and the three numbers, one after another."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        return torch.cat([*(gradient.flatten() for gradient in gradients), self.numbers])
+
+    def sum_over_processes(self) -> None:
+        """Adds up gradients and numbers over all processes; raises `LostProcessError` where one is gone."""
+        flat = self.flat()
+        sum_over_processes(flat)
+        *parts, numbers = torch.split(flat, [*self.sizes, 3])
+        for parameter, part in zip(self.parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        self.numbers.copy_(numbers)
 
     def clip(self, max_norm: float) -> Tensor:
         """Scales the gradient down to a 2-norm of at most ``max_norm`` (0: never); returns the norm it had."""
-        norm: Tensor = torch.linalg.vector_norm(self.gradient)
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        # torch's own norm keeps one thread busy for as long as others take to fall asleep; products do not.
+        norm = torch.stack([gradient.flatten().dot(gradient.flatten()) for gradient in gradients]).sum().sqrt()
         if max_norm > 0:
             # No branch on the norm's value: the host would have to wait for the device.
-            self.gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+            torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
 
-def forget(state: State, keep_B: Tensor) -> State:
-    """Sets to zero the state of the rows where ``keep_B`` is 0 (not by a product, which would keep a NaN)."""
-    kept = keep_B.view(1, -1, 1) != 0
-    return torch.where(kept, state[0], 0.0), torch.where(kept, state[1], 0.0)
+def forget(state: State, rows: list[int]) -> State:
+    """Sets the state of some rows to zero."""
+    h_LBH, c_LBH = state[0].clone(), state[1].clone()
+    for row in rows:
+        h_LBH[:, row] = 0.0
+        c_LBH[:, row] = 0.0
+    return h_LBH, c_LBH
 
 
 def forward_window(
     model: CharLSTM, x_TB: Tensor, state: State, seams: list[tuple[int, int]], masks: list[Tensor] | None
 ) -> tuple[Tensor, State]:
-    """Reads a window, in parts where a row passes the seam from the text's end to its beginning and has to forget."""
+    """Reads a window, in parts where a row has to forget: ``seams`` are pairs of time and row, in order of time."""
     parts, start = [], 0
-    for time, row in seams:
+    for time, group in itertools.groupby(seams, key=itemgetter(0)):
         if time > start:
             logits, state = model(x_TB[start:time], state, masks)
             parts.append(logits)
             start = time
-        keep_B = torch.ones(x_TB.shape[1], device=x_TB.device)
-        keep_B[row] = 0.0
-        state = forget(state, keep_B)
+        state = forget(state, [row for _, row in group])
     logits, state = model(x_TB[start:], state, masks)
     return torch.cat([*parts, logits]) if parts else logits, state
 
@@ -69,7 +88,7 @@ def training_step(
     accelerator: Accelerator,
     model: CharLSTM,
     optimizer: torch.optim.Optimizer,
-    gradients: FlatGradients,
+    gradients: Gradients,
     x_TB: Tensor,
     y_TB: Tensor,
     state: State,
@@ -88,7 +107,7 @@ def training_step(
     each window's last character). It is left in ``gradients.loss``, and how many processes asked to stop and to save
     in ``gradients.stop`` and ``gradients.save``: summed over processes.
     """
-    gradients.flat.zero_()
+    gradients.clear()
     logits_TBV, state = forward_window(model, x_TB, state, seams, masks)
     if last_only:
         logits_TBV, y_TB = logits_TBV[-1:], y_TB[-1:]
@@ -98,7 +117,8 @@ def training_step(
     gradients.loss.copy_(loss.detach())
     gradients.stop.fill_(float(stop))
     gradients.save.fill_(float(save))
-    sum_over_processes(gradients.flat)
+    if accelerator.num_processes > 1:
+        gradients.sum_over_processes()
     accelerator.unscale_gradients()
     norm = gradients.clip(grad_clip)
     optimizer.step()

@@ -27,7 +27,7 @@ from charrnn.processes import LostProcessError, StopRequest, on_each, on_main
 from charrnn.randomness import derived_seed
 from charrnn.rows import RowBatches, row_share
 from charrnn.run import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_text
-from charrnn.step import FlatGradients
+from charrnn.step import Gradients
 from charrnn.store import TokenStore, fingerprint, open_or_build
 from charrnn.store_builder import build_store
 from charrnn.tracking import TRACKERS, Terminal
@@ -231,7 +231,7 @@ def prepare(
         rows=rows,
         model=model,
         optimizer=optimizer,
-        gradients=FlatGradients(model.parameters()),
+        gradients=Gradients(model.parameters()),
         stop=stop,
         run=run,
         tracker=TRACKERS[config.tracker](accelerator, run.path),

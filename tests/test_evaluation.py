@@ -18,7 +18,7 @@ from charrnn.evaluation import NUM_ROWS, WARM_UP, Loss, evaluate, fit_temperatur
 from charrnn.model import CharLSTM
 from charrnn.randomness import generator_at
 from charrnn.rows import RowBatches, row_share
-from charrnn.step import forget, forward_window
+from charrnn.step import forward_window
 from charrnn.vocab import Vocabulary
 
 Tokens = npt.NDArray[np.uint8]
@@ -64,8 +64,8 @@ def train(
     for step in range(steps):
         window = batches.window(step * seq_length, seq_length)
         draw = torch.rand(num_rows, generator=generator_at(0, step, "state drop"))
-        state = forget(state, draw >= state_drop)
-        logits_TBV, state = forward_window(model, torch.from_numpy(window.x_TB), state, window.seams, None)
+        seams = [(0, row) for row, number in enumerate(draw.tolist()) if number < state_drop] + window.seams
+        logits_TBV, state = forward_window(model, torch.from_numpy(window.x_TB), state, seams, None)
         state = (state[0].detach(), state[1].detach())
         loss = F.cross_entropy(logits_TBV.flatten(0, 1), torch.from_numpy(window.y_TB).flatten())
         optimizer.zero_grad()
