@@ -15,7 +15,6 @@ from charrnn.run import RunFolder
 from tests.conftest import SMALL
 
 Output = pytest.CaptureFixture[str]
-NOW = time.time()
 
 
 def make_run(name: str, state: str, *losses: float | None, age: float = 0, **config: Any) -> Path:
@@ -27,10 +26,11 @@ def make_run(name: str, state: str, *losses: float | None, age: float = 0, **con
     run.write_status(state)
     for number, loss in enumerate(losses, 1):
         run.append("metrics.jsonl", {"step": 10 * number, "epoch": 0.2 * number, "val_loss": loss})
-    status = {"state": state, "time": NOW - age}
+    written = time.time() - age
+    status = {"state": state, "time": written}
     (run.path / "status.json").write_text(json.dumps(status))
     if losses:
-        os.utime(run.path / "metrics.jsonl", (NOW - age, NOW - age))
+        os.utime(run.path / "metrics.jsonl", (written, written))
     run.close()
     return run.path
 

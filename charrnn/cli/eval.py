@@ -84,8 +84,9 @@ def main(args: Sequence[str]) -> int:
             normalize=None if settings.normalize == "none" else settings.normalize,
         )
         tokens = text.val if options.split == "val" else text.train
-        if len(tokens) < 3:
-            raise CorpusError(f"{' '.join(options.corpus)}: too short to be measured: take at least three characters")
+        needed = 3 if options.fit_temperature else 2
+        if len(tokens) < needed:
+            raise CorpusError(f"{' '.join(options.corpus)}: too short to be measured: take {needed} characters or more")
         result = measure(options, model, vocab, tokens)
     result |= {"checkpoint": str(folder), "corpora": [asdict(report) for report in text.corpora]}
     print(json.dumps(result, indent=2, ensure_ascii=False))
