@@ -7,6 +7,7 @@ import http.server
 import json
 import math
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -169,6 +170,17 @@ def test_eval_finds_the_losses_that_training_measured(run_dir: Path, text: Path,
         assert result["bpc"] == pytest.approx(loss / math.log(2), rel=1e-6)
         assert result["characters"] == 5_000 - 1
         assert json.loads(Path(result["checkpoint"], "training.json").read_text())["val_loss"] == loss
+
+
+def test_eval_measures_what_was_set_apart_for_a_test(run_dir: Path, text: Path, capsys: Output, tmp_path: Path) -> None:
+    other = shutil.copytree(run_dir, tmp_path / "with-test")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"val_fraction": 0.1, "test_fraction": 0.2}))
+    result = json.loads(output(capsys, "eval", other, "--corpus", f"files:{text}", "--split", "test"))
+    alone = tmp_path / "last.txt"
+    alone.write_text(text.read_text(encoding="utf-8")[-5_000:], encoding="utf-8")
+    expected = json.loads(output(capsys, "eval", other, "--corpus", f"files:{alone}"))
+    assert (result["loss"], result["characters"]) == (expected["loss"], 5_000 - 1)
 
 
 def test_eval_measures_several_texts_whole_as_one(run_dir: Path, text: Path, capsys: Output) -> None:

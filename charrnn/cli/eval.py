@@ -42,8 +42,8 @@ class EvalOptions:
     """A module with a corpus of your own."""
     block_plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A plugin that is not to be loaded."""
-    split: Literal["all", "val"] = "all"
-    """The whole text, or only the last part of each corpus, which training held out."""
+    split: Literal["all", "val", "test"] = "all"
+    """The whole text, or only what training set apart of each corpus for validation, or for a test."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint of the run to use."""
     dynamic: bool = False
@@ -74,16 +74,17 @@ def main(args: Sequence[str]) -> int:
     settings = TrainConfig(
         **{name: saved[name] for name in ("normalize", "val_fraction", "test_fraction") if name in saved}
     )
+    apart = (settings.val_fraction, settings.test_fraction) if options.split != "all" else (0.0, 0.0)
     with TemporaryDirectory(prefix="charrnn-eval-") as temporary:
         text = build_store(
             Path(temporary) / "store",
             [(str(spec), corpora.find(spec).documents(spec)) for spec in specs],
             vocab=vocab,
-            val_fraction=settings.val_fraction if options.split == "val" else 0.0,
-            test_fraction=settings.test_fraction if options.split == "val" else 0.0,
+            val_fraction=apart[0],
+            test_fraction=apart[1],
             normalize=None if settings.normalize == "none" else settings.normalize,
         )
-        tokens = text.val if options.split == "val" else text.train
+        tokens = {"all": text.train, "val": text.val, "test": text.test}[options.split]
         needed = 3 if options.fit_temperature else 2
         if len(tokens) < needed:
             raise CorpusError(f"{' '.join(options.corpus)}: too short to be measured: take {needed} characters or more")
