@@ -20,7 +20,7 @@ from charrnn.corpus import CorpusSpec
 from charrnn.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluation import Loss, evaluate, fit_temperature
-from charrnn.launcher import one_blas_thread, share_of_cores
+from charrnn.launcher import keep_freed_memory, one_blas_thread, share_of_cores
 from charrnn.model import CharLSTM
 from charrnn.plugins import Corpora
 from charrnn.store_builder import build_store
@@ -65,6 +65,7 @@ def main(args: Sequence[str]) -> int:
         raise ConfigError("--learning-rate and --decay are those of --dynamic: add it")
     folder = find_model(options.run, options.checkpoint)
     model, vocab = load_model(folder)
+    keep_freed_memory()
     torch.set_num_threads(share_of_cores())
     corpora = Corpora(options.plugin, options.block_plugin)
     specs = [CorpusSpec.parse(spec) for spec in options.corpus]
