@@ -50,7 +50,7 @@ def model(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> charrnn.
 def test_fit_leaves_the_run_that_the_command_would_leave(model: charrnn.Model) -> None:
     assert status(model.folder)["state"] == "finished"
     config = json.loads((model.folder / "config.json").read_text())
-    assert (config["preset"], config["hidden_size"], config["epochs"]) == ("laptop", 32, 5.0)
+    assert (config["preset"], config["hidden_size"], config["epochs"]) == ("laptop", 32, 4.0)
     assert rows_of(model.folder / "metrics.jsonl")[-1]["step"] == 150
 
 
