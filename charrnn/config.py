@@ -97,7 +97,7 @@ class TrainConfig:
     final_learning_rate: float = 0.01
     """What is left of the learning rate at the end of the run, as a share of the peak."""
     weight_decay: float = 0.1
-    """Weight decay of matrices."""
+    """Weight decay of matrices, with adamw; the other optimizers have none."""
     grad_clip: float = 1.0
     """Largest norm of the gradient; 0 for no limit."""
 
@@ -198,6 +198,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "epochs": 50.0,
             "learning_rate": 2e-3,
             "warmup": 0.05,
+            "weight_decay": 0.01,
         },
     ),
     "karpathy": (

@@ -343,7 +343,7 @@ def restored_position(job: Job, folder: Path) -> Position:
         job.accelerator.scaler.load_state_dict(training["scaler"])
     own = slice(job.share.start, job.share.stop)
     return Position(
-        state=(tensors["state.h"][:, own].to(job.device), tensors["state.c"][:, own].to(job.device)),
+        state=(tensors["state.h"][:, own].clone().to(job.device), tensors["state.c"][:, own].clone().to(job.device)),
         loss_sum=tensors["loss_sum"].to(job.device),
         loss_count=training["loss_count"],
         step=training["step"],

@@ -17,9 +17,10 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019) or Adam, fused where torch has it, or RMSprop with char-rnn's decay of 0.95.
 
-    Weight decay applies to matrices alone, not to biases.
+    Weight decay is AdamW's alone, which keeps it apart from the gradient, and that of matrices, not of biases.
     """
     parameters = list(parameters)
+    weight_decay = weight_decay if name == "adamw" else 0.0
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -51,7 +51,7 @@ class RowBatches:
                 f"of windows of {seq_length}: {advice}"
             )
         self.row_length = (len(tokens) - 1) // num_rows
-        self._tokens = np.asarray(tokens)
+        self._tokens = np.asarray(tokens)  # of a memory map a plain view, which is indexed faster
         self._text_length = num_rows * self.row_length
         self._starts = np.arange(share.start, share.stop, dtype=np.int64) * self.row_length
 

@@ -37,8 +37,12 @@ class Gradients:
 
     def flat(self) -> Tensor:
         """All gradients and the three numbers, one after another."""
+        return torch.cat([*(gradient.flatten() for gradient in self._all()), self.numbers])
+
+    def _all(self) -> list[Tensor]:
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        return torch.cat([*(gradient.flatten() for gradient in gradients), self.numbers])
+        assert len(gradients) == len(self.parameters), "backward left a parameter without a gradient"
+        return gradients
 
     def sum_over_processes(self) -> None:
         """Adds up gradients and numbers over all processes; raises `LostProcessError` where one is gone."""
@@ -51,8 +55,9 @@ class Gradients:
 
     def clip(self, max_norm: float) -> Tensor:
         """Scales the gradient down to a 2-norm of at most ``max_norm`` (0: never); returns the norm it had."""
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        # torch's own norm keeps one thread busy for as long as others take to fall asleep; products do not.
+        gradients = self._all()
+        # Not torch's norm: on a CPU it is computed by one thread, meanwhile the others fall asleep, and the
+        # multiplication below waits 2 ms for them.
         norm = torch.stack([gradient.flatten().dot(gradient.flatten()) for gradient in gradients]).sum().sqrt()
         if max_norm > 0:
             # No branch on the norm's value: the host would have to wait for the device.
@@ -64,8 +69,7 @@ def forget(state: State, rows: list[int]) -> State:
     """Sets the state of some rows to zero."""
     h_LBH, c_LBH = state[0].clone(), state[1].clone()
     for row in rows:
-        h_LBH[:, row] = 0.0
-        c_LBH[:, row] = 0.0
+        h_LBH[:, row] = c_LBH[:, row] = 0.0
     return h_LBH, c_LBH
 
 

@@ -93,7 +93,7 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
         at = on_each(accelerator, lambda: restored_position(job, newest) if newest else fresh_position(job))
         on_main(accelerator, lambda: begin(job, newest))
     except BaseException:
-        # The launcher ends this process when another one is gone; what it has to say comes first.
+        # The launcher ends this process as soon as another one is gone; what it has to say comes first.
         stop.armed = True
         run.close(unused=True)
         raise

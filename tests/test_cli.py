@@ -214,6 +214,8 @@ def test_eval_refuses_what_it_cannot_measure(run_dir: Path, capsys: Output) -> N
     Path("short.txt").write_text("a", encoding="utf-8")
     assert "too short" in error(capsys, "eval", run_dir, "--corpus", "files:short.txt")
     Path("good.txt").write_text("Ba ba\n", encoding="utf-8")
+    refused = error(capsys, "eval", run_dir, "--corpus", "files:good.txt", "--split", "test")
+    assert "nothing apart for --split test: train with --test-fraction" in refused
     rates = {"--learning-rate": "0.1", "--decay": "0.1"}
     for flag, rate in rates.items():
         assert "add it" in error(capsys, "eval", run_dir, "--corpus", "files:good.txt", flag, rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 
@@ -29,10 +30,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the allocator is not glibc's")
+@pytest.mark.skipif(
+    os.name != "posix" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="the allocator is not glibc's"
+)
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     def faults(how: str) -> int:
         return int(subprocess.check_output([sys.executable, "-c", FAULTS, how], text=True))
 
-    assert faults("kept") < 1_000
-    assert faults("as it is") > 10_000
+    assert 10 * faults("kept") < faults("as it is")

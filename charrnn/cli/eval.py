@@ -86,6 +86,9 @@ def main(args: Sequence[str]) -> int:
             normalize=None if settings.normalize == "none" else settings.normalize,
         )
         tokens = {"all": text.train, "val": text.val, "test": text.test}[options.split]
+        if options.split != "all" and not len(tokens):
+            advice = f"train with --{options.split}-fraction"
+            raise CorpusError(f"the run set nothing apart for --split {options.split}: {advice}")
         needed = 3 if options.fit_temperature else 2
         if len(tokens) < needed:
             raise CorpusError(f"{' '.join(options.corpus)}: too short to be measured: take {needed} characters or more")
