@@ -175,17 +175,6 @@ def _require(condition: bool, name: str, value: object, demand: str) -> None:
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "laptop": ("two CPU cores, four minutes on a megabyte of text (the default without a GPU)", {}),
-    "laptop-long": (
-        "two CPU cores, an hour on a megabyte of text",
-        {
-            "hidden_size": 1024,
-            "dropout": 0.5,
-            "batch_size": 32,
-            "epochs": 10.0,
-            "learning_rate": 2e-3,
-            "weight_decay": 0.2,
-        },
-    ),
     "gpu": (
         "one GPU or many (the default where there is one)",
         {
