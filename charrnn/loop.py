@@ -342,8 +342,10 @@ def restored_position(job: Job, folder: Path) -> Position:
     if training["scaler"] and job.accelerator.scaler:
         job.accelerator.scaler.load_state_dict(training["scaler"])
     own = slice(job.share.start, job.share.stop)
+    # Copies also on a CPU: sums may depend on where in memory a tensor begins.
+    h_LBH, c_LBH = (tensors[f"state.{name}"][:, own].to(job.device, copy=True) for name in "hc")
     return Position(
-        state=(tensors["state.h"][:, own].clone().to(job.device), tensors["state.c"][:, own].clone().to(job.device)),
+        state=(h_LBH, c_LBH),
         loss_sum=tensors["loss_sum"].to(job.device),
         loss_count=training["loss_count"],
         step=training["step"],

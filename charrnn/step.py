@@ -30,11 +30,6 @@ class Gradients:
         self.numbers = torch.zeros(3, device=self.parameters[0].device)
         self.loss, self.stop, self.save = self.numbers.unbind()
 
-    def clear(self) -> None:
-        """Leaves the parameters without gradients: what backward makes then is taken as it is, not added to zeros."""
-        for parameter in self.parameters:
-            parameter.grad = None
-
     def flat(self) -> Tensor:
         """All gradients and the three numbers, one after another."""
         return torch.cat([*(gradient.flatten() for gradient in self._all()), self.numbers])
@@ -111,7 +106,7 @@ def training_step(
     each window's last character). It is left in ``gradients.loss``, and how many processes asked to stop and to save
     in ``gradients.stop`` and ``gradients.save``: summed over processes.
     """
-    gradients.clear()
+    model.zero_grad()
     logits_TBV, state = forward_window(model, x_TB, state, seams, masks)
     if last_only:
         logits_TBV, y_TB = logits_TBV[-1:], y_TB[-1:]

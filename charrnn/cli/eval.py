@@ -75,14 +75,16 @@ def main(args: Sequence[str]) -> int:
     settings = TrainConfig(
         **{name: saved[name] for name in ("normalize", "val_fraction", "test_fraction") if name in saved}
     )
-    apart = (settings.val_fraction, settings.test_fraction) if options.split != "all" else (0.0, 0.0)
+    val_fraction = test_fraction = 0.0
+    if options.split != "all":
+        val_fraction, test_fraction = settings.val_fraction, settings.test_fraction
     with TemporaryDirectory(prefix="charrnn-eval-") as temporary:
         text = build_store(
             Path(temporary) / "store",
             [(str(spec), corpora.find(spec).documents(spec)) for spec in specs],
             vocab=vocab,
-            val_fraction=apart[0],
-            test_fraction=apart[1],
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
             normalize=None if settings.normalize == "none" else settings.normalize,
         )
         tokens = {"all": text.train, "val": text.val, "test": text.test}[options.split]
