@@ -48,7 +48,8 @@ LETTERS: Shapes = (
 ENDS: Shapes = (
     (
         r"(?:this is )?(?:the )?(?:end|ende|fin|fine|fim|final|fino|finis|einde|slut|slutet|loppu|konec|koniec)\b"
-        rf"(?: (?:of|de|du|des|do|del|della|da|van|dit|av|af|på|diese[rs]?|the|this|is|copyrighted)){{0,4}} {PG}",
+        r"(?: (?:of|de|du|des|do|del|della|da|van|dit|av|af|på|diese[rs]?|the|this|is|copyrighted)){0,4}"
+        r" (?:pro[jyg]e\w+ gutenberg|gutenberg(?:'s)? e-?(?:text|book))",
         "'*** END OF THE PROJECT GUTENBERG EBOOK', 'End of Project Gutenberg's', in the book's language too",
     ),
     (r"(?:end|ende) (?:of|dieses?) (?:the |this )?e-?(?:text|book)", "'End of this Etext', 'Ende dieses Etextes'"),
@@ -72,6 +73,8 @@ LICENCES: Shapes = (
 _SCANNED = (
     r"(?:(?:re-?)?(?:produced|typed|keyed|scanned|transcribed|digiti[sz]ed|proofed|proof-?read|proofing|ocr'?e?d))"
 )
+# As far as the end of a sentence, within a paragraph ("See" goes on after the name of an archive).
+_SENTENCE = r"(?:(?!(?-i:[a-zà-ÿ)]{2})\.\s+(?!See\b)(?-i:[A-ZÀ-Þ]))(?:[^\n]|\n(?!\n)))*?"
 _MADE = rf"(?:{_SCANNED}|prepared|created|entered|converted|reformatted|contributed|provided|submitted|released)"
 
 # Those that name the project or its proofreaders are tried first: they are credits also below the book's title.
@@ -83,7 +86,7 @@ CREDITS: Shapes = (
         "'This etext was prepared by', 'E-text prepared by', 'HTML version by', 'Dieses Etext wurde'",
     ),
     (
-        r"(?:[^\n]|\n(?!\n))*?(?:distributed proof|pgdp\.net|generously made available|images generously|"
+        rf"{_SENTENCE}(?:distributed proof|pgdp\.net|generously made available|images generously|"
         r"scanned images|page images|archive\.org/|gallica\.bnf|google (?:print|books) project|"
         r"digitized by google|gutenberg projekt-de|gutenberg\.spiegel\.de|gutenberg2000\.de|"
         r"(?:html|illustrated) (?:version|edition) of this)",
@@ -107,6 +110,11 @@ CREDITS: Shapes = (
     (
         r"(?:this text (?:has been derived|was originally produced)|project runeberg publishes)",
         "its sources",
+    ),
+    (
+        r"(?:handog ng proyektong gutenberg|the equipment: an ibm-compatible|this is the [78]-bit version|"
+        r"\[?this file was first posted on|(?:html|typed in|text (?:prepared|scanned|typed|transcribed)) by\b)",
+        "paragraphs of their own beside other credits",
     ),
     (r"text encoding is", "1996-1998, French texts"),
     (r"(?:this e-?text is in|we are releasing two versions)", "1999-2002, plain and accented versions of one text"),
@@ -136,6 +144,8 @@ _HEADER_WORDING = re.compile(
     re.IGNORECASE,
 )
 _MAKERS_WORDING = re.compile(rf"e-?text|e-?book|distributed proof|pgdp|{PG}", re.IGNORECASE)
+# 2002-2006: a maker's favourite sentences, below each of his books.
+_BOOKMARKS = re.compile(r"^(?:e-?text|pg) editor'?s'? bookmarks\b", re.IGNORECASE | re.MULTILINE)
 _PARAGRAPH = re.compile(r"^[^\S\n]*\S.*(?:\n[^\S\n]*\S.*)*", re.MULTILINE)
 
 # Below the last end line, this many characters at most are no book: 20,000 of a licence, or some notes or a program.
@@ -258,8 +268,10 @@ def _credit_copies(header: str, footer: str) -> set[str]:
 
 def _without_credits(text: str, copies: set[str]) -> str:
     """A text without the credits above and below it, and without those that stand right below its title."""
-    paragraphs = list(_PARAGRAPH.finditer(text))
     begin, end, in_book = 0, len(text), False
+    for bookmarks in _BOOKMARKS.finditer(text, max(0, len(text) - _LICENCE)):
+        end = bookmarks.start()
+    paragraphs = list(_PARAGRAPH.finditer(text, 0, end))
     cuts: list[tuple[int, int]] = []
     for paragraph in paragraphs[:16]:
         words = _words(paragraph[0])

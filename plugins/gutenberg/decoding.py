@@ -67,7 +67,7 @@ def _declared(data: bytes) -> str | None:
     words = match[1].decode("latin-1").split("(")[0].strip().lower()
     page = _CODE_PAGE.search(words)
     try:
-        codec = codecs.lookup(f"cp{page[1]}" if page else words).name
+        codec = codecs.lookup(f"cp{page[1]}" if page else words.replace("big-5", "big5")).name
     except LookupError:
         return None
     return _WIDER.get(codec, codec) if codec.startswith(_FAMILIES) and codec not in _MEANINGLESS else None

@@ -191,6 +191,10 @@ CREDITS = {
     "das unter http://gutenberg.spiegel.de/ erreichbar ist.\n",
     "derived": 'This text has been derived from HTML files at "Projekt Gutenberg - DE",\nprepared by Emma.\n',
     "two versions": "This Etext is in German.\n\nWe are releasing two versions of this Etext, one in 7-bit format.\n",
+    "with the equipment": "This Etext was prepared by Emma Example.\n\n"
+    "The equipment: an IBM-compatible 386 and a hand scanner.\n",
+    "typed in": "Typed in by Emma Example, while it snowed.\n\nThis is the 7-bit version.\n",
+    "Tagalog": "Produced by Emma Example.\n\nHandog ng Proyektong Gutenberg ng Pilipinas sa lahat.\n",
     "thanks": "Produced by Emma\n\nMany thanks to the Library for kindly supplying the images.\n",
 }
 
@@ -224,6 +228,25 @@ def test_credits_right_below_the_title_go(caplog: pytest.LogCaptureFixture) -> N
 def test_credits_above_the_end_go(caplog: pytest.LogCaptureFixture) -> None:
     raw = f"{HEADERS['1993']}{BOOK}\n\n\nE-text prepared by Emma Example\n\n{FOOTERS['1994']}"
     assert stripped(raw, caplog) == BOOK
+
+
+def test_bookmarks_above_the_end_go(caplog: pytest.LogCaptureFixture) -> None:
+    marks = "ETEXT EDITOR'S BOOKMARKS:\n\nNobody sent an electronic letter\nAnd on, and on, and on\n"
+    raw = f"{HEADERS['1993']}{BOOK}\n\n\n{marks}\n\n{FOOTERS['1994']}"
+    assert stripped(raw, caplog) == BOOK
+
+
+def test_prose_on_proofreaders_below_the_title_stays(caplog: pytest.LogCaptureFixture) -> None:
+    own = (
+        "A HISTORY OF FREE BOOKS\n\nMarie Example\n\nThis report was finished in August, in the rain. The author owes "
+        "a lot to\nthe volunteers of Distributed Proofreaders. They answered every question.\n"
+    )
+    assert stripped(f"{HEADERS['2006']}{CREDITS['by']}\n\n{own}\n\n{FOOTERS['2006']}", caplog) == own
+
+
+def test_an_end_that_is_not_the_projects_stays(caplog: pytest.LogCaptureFixture) -> None:
+    own = f"{BOOK}\nThe end of the Gutenberg Bible was a blank leaf.\n\nNobody read it.\n"
+    assert stripped(f"{HEADERS['2006']}{own}\n\n{FOOTERS['2006']}", caplog) == own
 
 
 def test_names_copied_in_the_header_are_credits(caplog: pytest.LogCaptureFixture) -> None:
@@ -318,6 +341,7 @@ GREEK = "Μῆνιν ἄειδε θεὰ Πηληϊάδεω Ἀχιλῆος".re
         ("Příliš žluťoučký kůň", "cp1250", "Codepage 1250"),
         (GREEK, "iso8859-7", "ISO-8859-7 (Greek)"),
         (CHINESE, "big5", "Big5"),
+        (CHINESE, "big5", "BIG-5"),
         ("第一回 甄士隐梦幻识通灵", "gbk", "GB2312"),
         ("吾輩は猫である。名前はまだ無い。", "shift_jis", "Shift_JIS"),
         ("吾輩は猫である。", "iso2022_jp", "ISO-2022-JP"),
