@@ -29,7 +29,8 @@ from torch import nn
 
 from charrnn import train
 from charrnn.config import TrainConfig, parse
-from charrnn.loop import Job, fresh_position, measure, train_to_end
+from charrnn.job import Job, fresh_position
+from charrnn.loop import measure, train_to_end
 from charrnn.processes import StopRequest, start_accelerator
 from charrnn.run import RunFolder
 

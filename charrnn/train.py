@@ -19,7 +19,8 @@ from charrnn import checkpoint, launcher, processes
 from charrnn.config import TrainConfig, check_resumed, load_config, parse, to_json
 from charrnn.corpus import CorpusSpec
 from charrnn.errors import CheckpointError, ConfigError, UserError, tell
-from charrnn.loop import Job, Position, fresh_position, restored_position, train_to_end, versions
+from charrnn.job import Job, Position, fresh_position, restored_position, versions
+from charrnn.loop import train_to_end
 from charrnn.model import CharLSTM
 from charrnn.optim import make_optimizer
 from charrnn.plugins import Corpora
