@@ -55,8 +55,10 @@ class Gradients:
         # multiplication below waits 2 ms for them.
         norm = torch.stack([gradient.flatten().dot(gradient.flatten()) for gradient in gradients]).sum().sqrt()
         if max_norm > 0:
-            # No branch on the norm's value: the host would have to wait for the device.
-            torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+            scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+            # Only on a CPU is the value known without waiting for it, and nearly always 1.
+            if scale.device.type != "cpu" or scale != 1.0:
+                torch._foreach_mul_(gradients, scale)
         return norm
 
 
