@@ -195,6 +195,10 @@ def _commit(argument: str, revision: str | None) -> str:
     except hub.RevisionNotFoundError as error:
         raise CorpusError(f"hf:{argument} has no revision {revision!r}: name a branch, a tag or a commit") from error
     except Exception as error:  # by its version, huggingface_hub lets errors of httpx or of httpx2 through
+        if isinstance(error, hub.HfHubHTTPError) and error.response.status_code == 401:
+            raise CorpusError(
+                f"hf:{argument}: the hub refuses your token: log in again with `hf auth login`, or mend HF_TOKEN"
+            ) from error
         reason = "offline mode is on" if isinstance(error, hub.OfflineModeIsEnabled) else f"{error}".split("\n")[0]
         raise ConnectionError(f"the hub cannot be asked ({reason})") from error
     return str(info.sha)

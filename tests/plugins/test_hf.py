@@ -7,12 +7,15 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 HUB = Path(__file__).resolve().parents[3] / "shared" / "hub"
@@ -277,3 +280,62 @@ def test_a_cached_copy_without_its_line_ends_is_refused(endpoint, tmp_path):
     subprocess.run([sys.executable, "-c", program], env=environment(tmp_path, HF_ENDPOINT=endpoint), check=True)
     with reader(tmp_path, HF_HUB_OFFLINE="1") as offline:
         assert "no copy read with these options is cached" in offline("hf:me/tales")["error"]
+
+
+TOKEN = "hf_" + "s3cret" * 6
+
+
+@pytest.fixture(scope="module")
+def private_endpoint(endpoint) -> Iterator[str]:
+    """The hub behind a door that opens for `TOKEN` alone, and answers as the real one does for private data sets."""
+
+    class Door(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            given = self.headers.get("Authorization")
+            if given != f"Bearer {TOKEN}":
+                self.send_response(401)
+                if given is None:
+                    self.send_header("X-Error-Code", "RepoNotFound")
+                self.send_header("X-Error-Message", "Invalid credentials in Authorization header" if given else "No")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            kept = {name: value for name, value in self.headers.items() if name.lower() in ("range", "content-type")}
+            found = httpx.request(self.command, endpoint + self.path, content=body, headers=kept)
+            self.send_response(found.status_code)
+            for name, value in found.headers.items():
+                if name not in ("server", "date"):
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(found.content)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+        do_GET = do_HEAD = do_POST = answer
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Door) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("options", ["", "?streaming=true"])
+def test_a_private_data_set_is_read_with_the_token_of_the_hub(private_endpoint, tmp_path, options):
+    with reader(tmp_path, HF_ENDPOINT=private_endpoint, HF_TOKEN=TOKEN) as process:
+        answer = process(f"hf:me/tales{options}")
+    assert "".join(answer["documents"]) == (HUB / "repos/me/tales/train.txt").read_text(encoding="utf-8-sig")
+    assert TOKEN not in json.dumps(answer)
+    assert not any(TOKEN.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(("token", "advice"), [("", "or it is private"), ("hf_wrong", "refuses your token")])
+def test_a_private_data_set_without_its_token_is_an_error(private_endpoint, tmp_path, token, advice):
+    with reader(tmp_path, HF_ENDPOINT=private_endpoint, **({"HF_TOKEN": token} if token else {})) as process:
+        error = process("hf:me/tales")["error"]
+    assert advice in error
+    assert "`hf auth login`" in error
+    assert "hf_wrong" not in error
