@@ -79,6 +79,17 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     return
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread of torch, the results of which do not depend on how busy the machine is."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def program(name: str) -> str:
     """A program of the environment that the tests run in."""
     return str(Path(sys.executable).with_name(name))

@@ -26,13 +26,7 @@ from charrnn.vocab import Vocabulary
 VOCAB = Vocabulary("\nabcde")
 FILES = (*MODEL_FILES, "training.json", "training.safetensors", "manifest.json")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Trainer:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import charrnn
 from charrnn.cli import COMMANDS, main
@@ -24,9 +23,7 @@ from tests.conftest import DIRECT, SMALL, make_text, program, rows_of, run
 VAL_FRACTION = "0.2"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +22,7 @@ from charrnn.vocab import Vocabulary
 
 Tokens = npt.NDArray[np.uint8]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_tokens(length: int, vocab_size: int = 9) -> Tokens:

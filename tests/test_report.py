@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -31,6 +30,8 @@ HOSTILE = (
     """<script>document.title='owned'</script></pre><img src=x onerror=alert(1)>" onmouseover='alert(2)' {{ 7 }}&amp;"""
 )
 STRANGE = "\x1b\x85\u2028\u202e\u2066 \u00e9\u4e2d\U0001f600\n"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train_hostile(folder: Path, *flags: str) -> Path:
@@ -58,13 +59,9 @@ def run_dir(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests that run beside this one want cores too, and a small model gains nothing from a second."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     monkeypatch.setattr("charrnn.cli.report.share_of_cores", lambda: 1)
-    yield
-    torch.set_num_threads(before)
 
 
 def corpus_of(run_dir: Path) -> Path:
