@@ -258,7 +258,7 @@ def test_a_wrong_flag_value_is_told_by_the_flag() -> None:
 
 
 def test_an_unknown_preset_is_told_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"no preset 'huge'.*laptop, gpu, karpathy, blog") as caught:
+    with pytest.raises(ConfigError, match=r"no preset 'huge'.*laptop, laptop-long, gpu, karpathy, blog") as caught:
         parse(["--preset", "huge"], "laptop")
     one_line(caught)
 

@@ -251,7 +251,7 @@ BAD = {
     "empty corpus": (["--corpus", "files:empty.txt"], ["files:empty.txt", "no text"]),
     "too small for the rows": (["--batch-size", "5000"], ["too few for 5000 rows", "--batch-size 1687 fits"]),
     "prompt": (["--prompt", "é"], ["'é'"]),
-    "preset": (["--preset", "desktop"], ["'desktop'", "laptop, gpu"]),
+    "preset": (["--preset", "desktop"], ["'desktop'", "laptop, laptop-long, gpu"]),
     "value": (["--dropout", "1.5"], ["--dropout 1.5"]),
     "config": (["--config", "missing.json"], ["missing.json"]),
     "vocabulary": (["--vocab", "missing.json"], ["missing.json"]),
