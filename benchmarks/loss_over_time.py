@@ -46,7 +46,9 @@ def main() -> None:
     for name, loss in REFERENCES.items():
         axes.axhline(loss, linestyle=":", color="gray")
         axes.annotate(name, (0.99, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="gray")
-    axes.set(xscale="log", xlabel="minutes of training", ylabel="validation loss, nats per character", ylim=(1.35, 2.2))
+    axes.set(
+        xlabel="minutes of training", ylabel="validation loss, nats per character", xlim=(0, None), ylim=(1.35, 2.0)
+    )
     axes.legend()
     figure.savefig(picture, metadata={"Date": None})
 

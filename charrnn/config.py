@@ -176,7 +176,7 @@ def _require(condition: bool, name: str, value: object, demand: str) -> None:
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "laptop": ("two CPU cores, four minutes on a megabyte of text (the default without a GPU)", {}),
     "laptop-long": (
-        "two CPU cores, a quarter of an hour on a megabyte of text",
+        "two CPU cores, ten minutes on a megabyte of text",
         {"hidden_size": 768, "dropout": 0.3, "epochs": 5.0, "learning_rate": 3e-3, "weight_decay": 0.13},
     ),
     "gpu": (
