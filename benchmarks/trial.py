@@ -51,10 +51,6 @@ FLAGS: dict[str, tuple[object, str]] = {
     "dropout_ramp": (0.0, "share of the run over which dropout grows to its value"),
     "input_dropout": (0.0, "locked dropout on the embedding"),
     "noise": (0.0, "probability that a character read is another one of its window instead, not the one predicted"),
-    "activity": (
-        0.0,
-        "factor of the mean square of what the output sees (Merity et al. 2017, activation regularization)",
-    ),
     "drop_connect": (0.0, "dropout of the recurrent weights, a mask a window"),
     "state_drop": (0.02, "probability that a row forgets its state before a window"),
     "average": (0.0, "decay of a moving average of the weights, evaluated beside them"),
@@ -150,10 +146,8 @@ def factor(args: argparse.Namespace, progress: float) -> float:
     return args.final + (1.0 - args.final) * shape
 
 
-def read(
-    args: argparse.Namespace, model: CharLSTM, x_TB: Tensor, state: State, dropout: float
-) -> tuple[Tensor, State, Tensor]:
-    """The logits of a window, the state after it and what the output saw, with what is dropped."""
+def read(args: argparse.Namespace, model: CharLSTM, x_TB: Tensor, state: State, dropout: float) -> tuple[Tensor, State]:
+    """The logits of a window, and the state after it, with what is dropped."""
     assert model.embedding is not None
     num_rows, size = x_TB.shape[1], model.hidden_size
     masks = [(torch.rand(num_rows, size) >= dropout) / (1 - dropout) for _ in range(args.num_layers)] if dropout else []
@@ -174,7 +168,7 @@ def read(
         new_c.append(c)
         if masks:
             features = features * masks[layer]
-    return model.output(features), (torch.cat(new_h), torch.cat(new_c)), features
+    return model.output(features), (torch.cat(new_h), torch.cat(new_c))
 
 
 def run(args: argparse.Namespace) -> list[dict[str, float]]:
@@ -213,11 +207,11 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
         kept = (torch.rand(num_rows) >= args.state_drop).view(1, -1, 1)
         state = (torch.where(kept, state[0], 0.0), torch.where(kept, state[1], 0.0))
         with torch.autocast("cpu", torch.bfloat16, enabled=bool(args.bf16)):
-            logits, state, features = read(args, model, x_TB, state, args.dropout * ramp)
+            logits, state = read(args, model, x_TB, state, args.dropout * ramp)
         state = (state[0].detach().float(), state[1].detach().float())
         loss = F.cross_entropy(logits.flatten(0, 1).float(), y_TB.flatten())
         model.zero_grad()
-        (loss + args.activity * features.float().square().mean() if args.activity else loss).backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), args.grad_clip)
         for optimizer in found:
             optimizer.step()

@@ -45,7 +45,8 @@ def train_to_end(job: Job, at: Position) -> str:
         epoch = at.time // job.rows.row_length
         norm = take_step(job, at, save_due)
         job.terminal.advance()
-        ended = job.progress(at.step, at.time) >= 1.0
+        progress = job.progress(at.step, at.time)
+        ended = progress >= 1.0
         epoch_ended = ended or at.time // job.rows.row_length > epoch
         evaluating = epoch_ended or _every(config.eval_every, at.step)
         loss, improved = None, False
@@ -53,9 +54,7 @@ def train_to_end(job: Job, at: Position) -> str:
             train_loss, grad_norm = read_figures(job, at, norm)
             now = time.monotonic()
             speed = (at.time - lap_time) * config.batch_size / max(now - lap, 1e-9)
-            left = (
-                (now - started) * (1 - job.progress(at.step, at.time)) / (job.progress(at.step, at.time) - started_at)
-            )
+            left = (now - started) * (1 - progress) / (progress - started_at)
             loss = measure(job) if evaluating else None
             if loss is not None and not math.isfinite(loss.nats):
                 raise DivergedError(f"the validation loss is no longer a number at step {at.step}: {LOWER}")
