@@ -46,6 +46,7 @@ FLAGS: dict[str, tuple[object, str]] = {
     "beta1": (0.9, "Adam's first"),
     "beta2": (0.99, "Adam's second"),
     "weight_decay": (0.01, "of matrices"),
+    "bias_decay": (0, "1: of biases too"),
     "grad_clip": (1.0, "largest norm of the gradient"),
     "dropout": (0.3, "locked dropout before the output and between layers"),
     "dropout_ramp": (0.0, "share of the run over which dropout grows to its value"),
@@ -120,7 +121,7 @@ def optimizers(args: argparse.Namespace, model: CharLSTM) -> list[torch.optim.Op
         {"params": matrices, "weight_decay": decay, "lr": rate},
         {"params": [model.output.weight], "weight_decay": decay, "lr": rate * args.output_rate},
         {"params": [model.embedding.weight], "weight_decay": decay, "lr": rate * args.embedding_rate},
-        {"params": vectors, "weight_decay": 0.0, "lr": rate},
+        {"params": vectors, "weight_decay": decay * args.bias_decay, "lr": rate},
     ]
     groups = [group for group in groups if group["params"]]
     betas = (args.beta1, args.beta2)

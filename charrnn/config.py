@@ -16,6 +16,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from charrnn.errors import ConfigError
+from charrnn.presets import PRESETS
 
 Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
@@ -172,70 +173,6 @@ def _require(condition: bool, name: str, value: object, demand: str) -> None:
     if not condition:
         raise ConfigError(f"--{name.replace('_', '-')} {value}: it {demand}")
 
-
-PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "laptop": ("two CPU cores, four minutes on a megabyte of text (the default without a GPU)", {}),
-    "laptop-long": (
-        "two CPU cores, ten minutes on a megabyte of text",
-        {"hidden_size": 768, "dropout": 0.3, "epochs": 5.0, "learning_rate": 3e-3, "weight_decay": 0.13},
-    ),
-    "gpu": (
-        "one GPU or many (the default where there is one)",
-        {
-            "hidden_size": 1024,
-            "num_layers": 2,
-            "embedding_size": 128,
-            "dropout": 0.4,
-            "batch_size": 128,
-            "seq_length": 128,
-            "epochs": 50.0,
-            "learning_rate": 2e-3,
-            "warmup": 0.05,
-            "weight_decay": 0.01,
-        },
-    ),
-    "karpathy": (
-        "char-rnn's published defaults: 2 layers of 128, RMSprop",
-        {
-            "hidden_size": 128,
-            "num_layers": 2,
-            "embedding_size": 0,
-            "dropout": 0.0,
-            "state_drop": 0.0,
-            "batch_size": 50,
-            "seq_length": 50,
-            "epochs": 50.0,
-            "optimizer": "rmsprop",
-            "learning_rate": 2e-3,
-            "schedule": "char-rnn",
-            "weight_decay": 0.0,
-            "grad_clip": 5.0,
-            "val_fraction": 0.05,
-        },
-    ),
-    "blog": (
-        "the post this project grew from: one row, one-hot, loss on one character a window, 300 epochs",
-        {
-            "hidden_size": 128,
-            "num_layers": 1,
-            "embedding_size": 0,
-            "dropout": 0.0,
-            "state_drop": 0.0,
-            "batch_size": 1,
-            "min_seq_length": 10,
-            "seq_length": 40,
-            "loss_on": "last",
-            "epochs": 300.0,
-            "optimizer": "adam",
-            "learning_rate": 1e-3,
-            "schedule": "constant",
-            "warmup": 0.0,
-            "weight_decay": 0.0,
-            "grad_clip": 0.0,
-            "temperatures": (1.0, 0.1),
-        },
-    ),
-}
 
 EXAMPLE = "Example: accelerate launch -m charrnn.train --corpus gutenberg:1597"
 

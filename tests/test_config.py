@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from charrnn.config import PRESETS, TrainConfig, base_config, check_resumed, from_values, load_config, parse, to_json
+from charrnn.config import TrainConfig, base_config, check_resumed, from_values, load_config, parse, to_json
 from charrnn.errors import ConfigError
+from charrnn.presets import PRESETS
 
 FIELDS = [field.name for field in dataclasses.fields(TrainConfig)]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.cli import COMMANDS
-from charrnn.config import PRESETS, TrainConfig
+from charrnn.config import TrainConfig
+from charrnn.presets import PRESETS
 from tests.test_plugins import DOCUMENTED
 
 ROOT = Path(__file__).parents[1]
