@@ -58,9 +58,10 @@ class Model:
         Raises `VocabularyError` for characters that the model does not know, and `ConfigError` for a text of fewer than
         two characters, of which nothing can be predicted.
         """
-        if len(text) < 2:
+        tokens = self.vocab.encode(text)
+        if len(tokens) < 2:
             raise ConfigError("the text is too short to be measured: take at least two characters")
-        return evaluate(self.lstm, self.vocab.encode(text))
+        return evaluate(self.lstm, tokens)
 
 
 def load(run: str | Path, checkpoint: Literal["best", "last"] = "best") -> Model:
@@ -86,7 +87,7 @@ def fit(corpus: str | Sequence[str] = (), **settings: Any) -> Model:
 
     values = {name: os.fspath(value) if isinstance(value, Path) else value for name, value in settings.items()}
     if corpus:
-        values["corpus"] = [corpus] if isinstance(corpus, str) else corpus
+        values["corpus"] = corpus
     config = from_values(values, "gpu" if torch.cuda.is_available() else "laptop")
     with closing(StopRequest()) as stop:
         folder, _ = train(config, stop)

@@ -19,6 +19,8 @@ from charrnn.errors import ConfigError
 from charrnn.presets import PRESETS
 
 Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+"""A flag that can be given several times."""
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ class TrainConfig:
             "weight_decay",
         ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+        _require(self.num_threads <= MAX_THREADS, "num_threads", self.num_threads, f"must be at most {MAX_THREADS}")
         for name in ("dropout", "state_drop", "val_fraction", "test_fraction", "warmup"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be at least 0 and below 1")
         shares = self.val_fraction + self.test_fraction
@@ -163,8 +166,13 @@ class TrainConfig:
         _require(self.min_seq_length <= self.seq_length, "min_seq_length", self.min_seq_length, "is above --seq-length")
         for temperature in self.temperatures:
             _require(0 <= temperature < math.inf, "temperatures", temperature, "must be 0 or more")
-        tied_sizes = not self.tie_weights or self.embedding_size == self.hidden_size
-        _require(tied_sizes, "tie_weights", True, f"needs --embedding-size {self.hidden_size}")
+        # A starting model has a shape of its own.
+        tied_sizes = not self.tie_weights or self.embedding_size == self.hidden_size or self.init_from
+        _require(bool(tied_sizes), "tie_weights", True, f"needs --embedding-size {self.hidden_size}")
+        _require(not (self.init_from and self.vocab), "vocab", self.vocab, "cannot be, --init-from brings its own")
+        for name, default in (("min_freq", 1), ("max_size", 0)):
+            given = getattr(self, name) == default or not (self.init_from or self.vocab)
+            _require(given, name, getattr(self, name), "cannot change the vocabulary of --vocab or --init-from")
         _require(not self.log_model or self.tracker == "wandb", "log_model", True, "needs --tracker wandb")
         return self
 
@@ -177,7 +185,18 @@ def _require(condition: bool, name: str, value: object, demand: str) -> None:
 EXAMPLE = "Example: accelerate launch -m charrnn.train --corpus gutenberg:1597"
 
 FIXED_BY_RESUME = (
-    *("corpus", "vocab", "normalize", "val_fraction", "test_fraction", "min_freq", "max_size", "seed", "init_from"),
+    *(
+        "preset",
+        "corpus",
+        "vocab",
+        "normalize",
+        "val_fraction",
+        "test_fraction",
+        "min_freq",
+        "max_size",
+        "seed",
+        "init_from",
+    ),
     *("hidden_size", "num_layers", "embedding_size", "tie_weights", "batch_size", "optimizer"),
 )
 """Values that a resumed run cannot change: the text, the model, and what the saved state belongs to."""
@@ -219,6 +238,12 @@ def load_config(path: str | Path) -> dict[str, Any]:
 
 def _checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The values in the types of `TrainConfig`; raises `ConfigError`, which says where, for the first that has none."""
+    several = {field.name for field in dataclasses.fields(TrainConfig) if isinstance(field.default, tuple)}
+    # One of what can be several needs no brackets.
+    values = {
+        name: (value,) if name in several and isinstance(value, str | int | float) else value
+        for name, value in values.items()
+    }
     try:
         checked = TypeAdapter(TrainConfig).validate_python(values)
     except ValidationError as error:
@@ -270,6 +295,12 @@ def _base(given: Mapping[str, Any], default_preset: str) -> TrainConfig:
     elif given.get("resume") and given.get("run_dir") and own_config.exists():
         saved = load_config(own_config)
     return base_config(given.get("preset") or saved.get("preset") or default_preset, saved)
+
+
+def flags_of(config: TrainConfig) -> set[str]:
+    """The names of the values that flags have given it, other than its preset, its file or the resumed run have."""
+    base = _base(dataclasses.asdict(config), config.preset)
+    return {name for name, value in dataclasses.asdict(base).items() if getattr(config, name) != value}
 
 
 def check_resumed(config: TrainConfig, saved: Mapping[str, Any]) -> list[str]:

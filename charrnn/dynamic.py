@@ -50,7 +50,8 @@ def evaluate_dynamically(
     learner = copy.deepcopy(model)
     parameters = list(learner.parameters())
     scales = usual_gradients(learner, vocab)
-    mean = sum(float(scale.sum()) for scale in scales) / sum(scale.numel() for scale in scales)
+    # Of a vocabulary of one character all gradients are 0.
+    mean = max(sum(float(scale.sum()) for scale in scales) / sum(scale.numel() for scale in scales), 1e-30)
     trained = [parameter.detach().clone() for parameter in parameters]
     steps = [learning_rate / (scale + FLOOR * mean) for scale in scales]
     decays = [(decay * scale / mean).clamp(max=1.0) for scale in scales]

@@ -99,9 +99,8 @@ def save_position(job: Job, at: Position, loss: Loss | None) -> None:
             "files": job.run.lengths(),
             "text": job.text.digest,
             "scaler": job.accelerator.scaler.state_dict() if job.accelerator.scaler else None,
-            "num_processes": job.accelerator.num_processes,
             "config": asdict(job.config),
-            "versions": versions(),
+            "circumstances": circumstances(job.accelerator),
         }
         card = model_card(job.config.corpus, at.step, loss)
         checkpoint.save_checkpoint(job.run.checkpoints, at.step, job.model, job.text.vocab, card, tensors, training)
@@ -130,6 +129,17 @@ def restored_position(job: Job, folder: Path) -> Position:
         time=training["time"],
         best_loss=training["best_loss"],
     )
+
+
+def circumstances(accelerator: Accelerator) -> dict[str, object]:
+    """What the last digits of a result depend on besides the configuration."""
+    return {
+        "processes": accelerator.num_processes,
+        "device": accelerator.device.type,
+        "mixed precision": accelerator.mixed_precision,
+        "threads": torch.get_num_threads(),
+        **versions(),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -8,9 +8,6 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-OPTIMIZERS = ("adamw", "adam", "rmsprop")
-SCHEDULES = ("cosine", "constant", "char-rnn")
-
 
 def make_optimizer(
     name: str, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float

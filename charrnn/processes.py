@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
+from accelerate.utils import DynamoBackend, InitProcessGroupKwargs, broadcast_object_list, gather_object
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
@@ -78,7 +78,8 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
                 cpu=not torch.accelerator.is_available(),
                 kwargs_handlers=[InitProcessGroupKwargs(timeout=JOINING)],
             )
-    except ValueError as error:
+            _require_plain(accelerator)
+    except (ValueError, ImportError) as error:
         raise ConfigError(f"Accelerate cannot start: {' '.join(str(error).split())}") from error
     if accelerator.num_processes != launched_processes():
         raise ConfigError(
@@ -89,6 +90,17 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
         _require_bf16()
     wait_at_most(PREPARATION)
     return accelerator
+
+
+def _require_plain(accelerator: Accelerator) -> None:
+    """Raises `ConfigError` for what Accelerate was asked to do and this trainer would not do."""
+    if accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
+        raise ConfigError("--dynamo_backend: nothing here is compiled, an LSTM is one kernel already: leave it out")
+    if accelerator.gradient_accumulation_steps != 1:
+        raise ConfigError("--gradient_accumulation_steps: gradients are not added up: choose --batch-size instead")
+    kind = accelerator.distributed_type.value
+    if kind != "NO" and not kind.startswith("MULTI_"):
+        raise ConfigError(f"{kind}: every process has the whole model here: leave it out of accelerate's settings")
 
 
 def wait_at_most(limit: timedelta) -> None:

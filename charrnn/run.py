@@ -105,12 +105,18 @@ class RunFolder:
             raise CheckpointError(f"cannot use the run folder {self.path}: {error.strerror}") from error
         self._lock = lock
         self.begun = (self.path / "config.json").exists()
-        if not self.begun and (self.path / "store" / "store.json").exists():
-            # Of a start that came to nothing, perhaps with other corpora or settings.
-            shutil.rmtree(self.path / "store")
+        if not self.begun:
+            # Of a start that was killed, perhaps with other corpora or settings.
+            self._remove_store()
         if self.begun and not resume:
             self.close()
             raise CheckpointError(f"{self.path} holds a run already: add --resume, or use another --run-dir")
+
+    def _remove_store(self) -> None:
+        manifest = self.path / "store" / "store.json"
+        if manifest.exists():
+            manifest.unlink()  # nobody takes what may remain for a store
+            shutil.rmtree(manifest.parent, ignore_errors=True)
 
     def last_step(self) -> int:
         """The step of the last whole line of metrics; 0 if there is none."""
@@ -156,6 +162,8 @@ class RunFolder:
             return
         if unused and not self.begun:
             (self.path / ".lock").unlink(missing_ok=True)
+            self._remove_store()
+            (self.path / "store.lock").unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
         self._lock.release()

@@ -109,7 +109,8 @@ def training_step(
     in ``gradients.stop`` and ``gradients.save``: summed over processes.
     """
     model.zero_grad()
-    logits_TBV, state = forward_window(model, x_TB, state, seams, masks)
+    with accelerator.autocast():
+        logits_TBV, (h_LBH, c_LBH) = forward_window(model, x_TB, state, seams, masks)
     if last_only:
         logits_TBV, y_TB = logits_TBV[-1:], y_TB[-1:]
     loss_sum = F.cross_entropy(logits_TBV.flatten(0, 1).float(), y_TB.flatten(), reduction="sum")
@@ -123,4 +124,4 @@ def training_step(
     accelerator.unscale_gradients()
     norm = gradients.clip(grad_clip)
     optimizer.step()
-    return (state[0].detach(), state[1].detach()), norm
+    return (h_LBH.detach().float(), c_LBH.detach().float()), norm

@@ -18,7 +18,7 @@ from charrnn.vocab import Ids, Vocabulary
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 SPLITS = ("train", "val", "test")
 
 

@@ -11,11 +11,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import xxhash
@@ -23,15 +23,13 @@ from tqdm import tqdm
 
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.store import SPLITS, VERSION, CorpusReport, TokenStore, is_store, locked, open_store
-from charrnn.vocab import Ids, Numbering, Vocabulary, lookup
+from charrnn.vocab import Ids, NormalForm, Numbering, Vocabulary, lookup
 
 BLOCK = 1 << 19
 """About how many characters are handled at a time: more fall out of the processor's cache, fewer pay for each call."""
 
 Sources: TypeAlias = Sequence[tuple[str, Iterable[Iterable[str]]]]
 """Pairs of a spec and its documents, each document an iterable of pieces of text: what `Corpus.documents` yields."""
-
-NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,14 +52,18 @@ def build_store(
     Each source is read once. Its text is its documents, one newline between two unless the first ends in one; the
     sources are joined in the same way. The last `val_fraction` of each, and then `test_fraction`, are set apart from
     training. Without a `vocab` one is made of all characters, as `Vocabulary.from_counts` does. `normalize` is a
-    Unicode normal form, such as NFC. `num_bytes` is the size of all text as UTF-8, if known: it tells the time left,
-    and whether the disk is large enough before it is written to. A store that is there already is replaced once the
-    new one is whole.
+    Unicode normal form, such as NFC; a `vocab` that has one brings it along. `num_bytes` is the size of all text as
+    UTF-8, if known: it tells the time left, and whether the disk is large enough before it is written to. A store that
+    is there already is replaced once the new one is whole.
 
     Raises `CorpusError` for a source without text and for a full disk, `VocabularyError` for characters outside
     `vocab`, `ConfigError` for settings that make no sense; whatever is raised, nothing is left behind.
     """
     _check(val_fraction, test_fraction, normalize)
+    if vocab and vocab.normal_form:
+        if normalize not in (None, vocab.normal_form):
+            raise ConfigError(f"the vocabulary is of text in {vocab.normal_form}: it cannot be {normalize}")
+        normalize = vocab.normal_form
     # Only what leaves characters out needs their counts: to know which there are is much cheaper.
     counting = vocab.has_unknown if vocab else (min_freq, max_size) != (1, None)
     with locked(folder):
@@ -78,10 +80,11 @@ def build_store(
                 splits = [_Split(files.enter_context((store / f"{name}.bin").open("w+b"))) for name in SPLITS]
                 texts = _read(sources, numbering, normalize, splits, (val_fraction, test_fraction), num_bytes)
             if vocab:
-                vocab.encode(numbering.characters())  # names all that it lacks, before anything is encoded
+                vocab.ids_of(numbering.characters())  # names all that it lacks, before anything is encoded
             else:
                 counts = sum((text.counts for text in texts), Counter()) or dict.fromkeys(numbering.characters(), 1)
                 vocab = Vocabulary.from_counts(counts, min_freq, max_size)
+            vocab = replace(vocab, normal_form=normalize)
             for split in splits:
                 _encode(split, numbering, vocab)
             _describe(store, texts, splits, vocab)
@@ -209,7 +212,7 @@ def _encode(split: _Split, numbering: Numbering, vocab: Vocabulary) -> None:
 
     @lru_cache(1)
     def table(known: int) -> tuple[Callable[[Ids], Ids], bool]:
-        ids = vocab.encode(numbering.characters(known))
+        ids = vocab.ids_of(numbering.characters(known))
         return lookup(ids), np.array_equal(ids, np.arange(known))
 
     def encode(chunk: _Chunk) -> tuple[int, Ids]:
@@ -256,7 +259,6 @@ def _describe(store: Path, texts: list[_Text], splits: list[_Split], vocab: Voca
     ]
     manifest = {
         "version": VERSION,
-        "dtype": vocab.dtype.name,
         "tokens": {split.path.stem: split.tokens for split in splits},
         "corpora": [asdict(report) for report in reports],
         "digest": hashlib.sha256("\n".join(digests).encode()).hexdigest(),

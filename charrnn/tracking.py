@@ -67,8 +67,8 @@ class Tracker:
     def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         """Shows new rows, which `rows` has already, as the tracker can."""
 
-    def log_model(self, folder: Path) -> None:
-        """Stores a model folder with the run, where the tracker can."""
+    def log_model(self, files: Sequence[Path]) -> None:
+        """Stores the files of a model with the run, where the tracker can."""
 
     def finish(self, failed: bool) -> str:
         """Closes the tracker, if it was started; returns what the user may do next with what it recorded."""
@@ -155,11 +155,12 @@ class Wandb(Tracker):
         with self._spared(f"the samples of step {step}"):
             self._run.log({"samples": self._table, **shaded, "step": step}, step=step)
 
-    def log_model(self, folder: Path) -> None:
+    def log_model(self, files: Sequence[Path]) -> None:
         import wandb
 
         artifact = wandb.Artifact(f"model-{self._run.id}", type="model")
-        artifact.add_dir(str(folder))
+        for file in files:
+            artifact.add_file(str(file))
         with self._spared("the model"):
             self._run.log_artifact(artifact)
 

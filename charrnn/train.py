@@ -16,10 +16,10 @@ import torch
 from accelerate import Accelerator
 
 from charrnn import checkpoint, launcher, processes
-from charrnn.config import TrainConfig, check_resumed, load_config, parse, to_json
+from charrnn.config import TrainConfig, check_resumed, flags_of, load_config, parse, to_json
 from charrnn.corpus import CorpusSpec
 from charrnn.errors import CheckpointError, ConfigError, UserError, tell
-from charrnn.job import Job, Position, fresh_position, restored_position, versions
+from charrnn.job import Job, Position, circumstances, fresh_position, restored_position, versions
 from charrnn.loop import train_to_end
 from charrnn.model import CharLSTM
 from charrnn.optim import make_optimizer
@@ -158,12 +158,21 @@ def starting_point(config: TrainConfig, own: Path | None) -> tuple[TrainConfig, 
     if own is not None and checkpoint.checkpoints(own / "checkpoints"):
         if config.init_from:
             saved = load_config(own / "config.json")
-            config = replace(config, **{name: saved[name] for name in SHAPE})
+            config = with_shape(config, {name: saved[name] for name in SHAPE})
         return config, None, Vocabulary.load(own / "vocab.json") if config.init_from or config.vocab else None
     if not config.init_from:
         return config, None, Vocabulary.load(Path(config.vocab)) if config.vocab else None
     model, vocab = checkpoint.load_model(checkpoint.find_model(Path(config.init_from)))
-    return replace(config, **{name: getattr(model, name) for name in SHAPE}), model, vocab
+    return with_shape(config, {name: getattr(model, name) for name in SHAPE}), model, vocab
+
+
+def with_shape(config: TrainConfig, shape: dict[str, Any]) -> TrainConfig:
+    """The configuration with a starting model's shape; raises `ConfigError` for a flag that wants another."""
+    for name in flags_of(config) & shape.keys():
+        if (value := getattr(config, name)) != shape[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} {value}: the model of --init-from has {shape[name]}: leave {flag} out")
+    return replace(config, **shape)
 
 
 def open_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> TokenStore:
@@ -221,8 +230,8 @@ def prepare(
     )
     if start:
         model.load_state_dict(start.state_dict())
-    # Told that it only evaluates, Accelerate places the model and its precision, and leaves the gradients to us.
-    model = accelerator.prepare_model(model, evaluation_mode=True)
+    # Not prepared by Accelerate, whose DistributedDataParallel would sum the gradients in an order of its own.
+    model.to(accelerator.device)
     optimizer = accelerator.prepare_optimizer(
         make_optimizer(config.optimizer, model.parameters(), config.learning_rate, config.weight_decay)
     )
@@ -251,6 +260,11 @@ def find_checkpoint(job: Job) -> Path | None:
     newest = checkpoint.latest(job.run.checkpoints)
     if newest is None:
         LOG.warning("%s has no checkpoint yet: starting afresh", job.run.path)
+        return None
+    before = checkpoint.read_training(newest)["circumstances"]
+    for name, now in circumstances(job.accelerator).items():
+        if now != before[name]:
+            LOG.warning("resuming with %s %s (it was %s): the last digits may differ", name, now, before[name])
     return newest
 
 
@@ -296,7 +310,8 @@ def conclude(job: Job, at: Position, outcome: str, reason: str) -> None:
     run = job.run
     try:
         if outcome == "finished" and job.config.log_model:
-            job.tracker.log_model(checkpoint.find_model(run.path))
+            best = checkpoint.find_model(run.path)
+            job.tracker.log_model([best / name for name in checkpoint.MODEL_FILES])
         advice = job.tracker.finish(failed=outcome == "failed")
     finally:
         try:
@@ -308,8 +323,8 @@ def conclude(job: Job, at: Position, outcome: str, reason: str) -> None:
     if outcome == "preempted":
         job.terminal.say(f"stopped at step {at.step} ({reason}); go on with --run-dir {run.path} --resume")
     elif outcome == "finished":
-        best = f"best validation loss {at.best_loss:.4f}; " if at.best_loss is not None else ""
-        job.terminal.say(f"finished: {best}more text with: charrnn sample {run.path}")
+        loss = f"best validation loss {at.best_loss:.4f}; " if at.best_loss is not None else ""
+        job.terminal.say(f"finished: {loss}more text with: charrnn sample {run.path}")
     if advice:
         job.terminal.say(advice)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +21,20 @@ UNKNOWN = "<unk>"
 FORMAT = "charrnn vocabulary"
 VERSION = 1
 
+NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 Ids: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Distinct characters in code-point order, numbered from 0; with `has_unknown`, 0 is <unk> and they start at 1."""
+    """Distinct characters in code-point order, numbered from 0; with `has_unknown`, 0 is <unk> and they start at 1.
+
+    `normal_form` is the Unicode normal form, if any, that text is brought to before its characters are looked up.
+    """
 
     characters: str
     has_unknown: bool = False
+    normal_form: NormalForm | None = None
 
     def __post_init__(self) -> None:
         if self.characters != "".join(sorted(set(self.characters))):
@@ -68,11 +74,18 @@ class Vocabulary:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of the content: equal for equal vocabularies, on every machine."""
-        content = (UNKNOWN if self.has_unknown else "") + "\n" + self.characters
+        content = (UNKNOWN if self.has_unknown else "") + (self.normal_form or "") + "\n" + self.characters
         return hashlib.sha256(content.encode("utf-32-le", "surrogatepass")).hexdigest()
 
     def encode(self, text: str) -> Ids:
-        """The ids of a text; a character outside is <unk>, or without one raises `VocabularyError`, which names it."""
+        """The ids of a text, brought to the normal form first, as those of `ids_of`."""
+        return self.ids_of(unicodedata.normalize(self.normal_form, text) if self.normal_form else text)
+
+    def ids_of(self, text: str) -> Ids:
+        """The ids of a text's characters as they are.
+
+        A character outside is <unk>, or without one raises `VocabularyError`, which names it.
+        """
         ids = self._lookup(text)
         if not self.has_unknown and ids.size and ids.max() == self._absent:
             missing = self.missing(text)
@@ -98,6 +111,7 @@ class Vocabulary:
             "format": FORMAT,
             "version": VERSION,
             "unknown": UNKNOWN if self.has_unknown else None,
+            "normal_form": self.normal_form,
             "characters": list(self.characters),
         }
         # UTF-8 has no lone surrogates; their backslash form happens to be JSON's own escape.
@@ -114,9 +128,10 @@ class Vocabulary:
             case {"format": str(name), "version": int(version), "unknown": unknown, "characters": [*characters]} if (
                 (name, version) == (FORMAT, VERSION)
                 and unknown in (None, UNKNOWN)
+                and (form := content.get("normal_form")) in (None, *get_args(NormalForm))
                 and all(isinstance(character, str) and len(character) == 1 for character in characters)
             ):
-                return cls("".join(characters), unknown is not None)
+                return cls("".join(characters), unknown is not None, form)
         raise VocabularyError(f"not a vocabulary of format version {VERSION}: was it written by another charrnn?")
 
     def save(self, path: Path) -> None:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -18,9 +18,10 @@ from torch import Tensor
 
 from charrnn import checkpoint
 from charrnn.checkpoint import MODEL_FILES
+from charrnn.config import TrainConfig
 from charrnn.errors import CheckpointError, VocabularyError
 from charrnn.model import CharLSTM
-from charrnn.optim import OPTIMIZERS, make_optimizer
+from charrnn.optim import make_optimizer
 from charrnn.vocab import Vocabulary
 
 VOCAB = Vocabulary("\nabcde")
@@ -89,7 +90,7 @@ def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
 # Going on.
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", get_args(get_type_hints(TrainConfig)["optimizer"]))
 @pytest.mark.parametrize("shape", [{}, {"embedding_size": 8, "tie_weights": True}, {"embedding_size": 0}])
 def test_training_goes_on_as_if_it_had_never_stopped(name: str, shape: dict[str, Any], tmp_path: Path) -> None:
     unbroken = Trainer(name, **shape)

@@ -7,7 +7,6 @@ import http.server
 import json
 import math
 import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -167,17 +166,47 @@ def test_eval_finds_the_losses_that_training_measured(run_dir: Path, text: Path,
         assert result["bpc"] == pytest.approx(loss / math.log(2), rel=1e-6)
         assert result["characters"] == 5_000 - 1
         assert json.loads(Path(result["checkpoint"], "training.json").read_text())["val_loss"] == loss
+        # The run, and each of its checkpoints, says what its own text was.
+        for folder in (run_dir, result["checkpoint"]):
+            assert json.loads(output(capsys, "eval", folder, *flags)) == result
 
 
-def test_eval_measures_what_was_set_apart_for_a_test(run_dir: Path, text: Path, capsys: Output, tmp_path: Path) -> None:
-    other = shutil.copytree(run_dir, tmp_path / "with-test")
-    config = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps(config | {"val_fraction": 0.1, "test_fraction": 0.2}))
+def test_eval_measures_what_was_set_apart_for_a_test(text: Path, capsys: Output, tmp_path: Path) -> None:
+    other = tmp_path / "with-test"
+    fractions = ("--val-fraction", "0.1", "--test-fraction", "0.2", "--max-steps", "3", "--tracker", "none")
+    run([*DIRECT, *SMALL, *fractions], "--corpus", f"files:{text}", "--run-dir", other)
     result = json.loads(output(capsys, "eval", other, "--corpus", f"files:{text}", "--split", "test"))
     alone = tmp_path / "last.txt"
     alone.write_text(text.read_text(encoding="utf-8")[-5_000:], encoding="utf-8")
     expected = json.loads(output(capsys, "eval", other, "--corpus", f"files:{alone}"))
     assert (result["loss"], result["characters"]) == (expected["loss"], 5_000 - 1)
+
+
+def test_eval_notices_that_the_text_of_the_run_has_changed(capsys: Output) -> None:
+    Path("mine.txt").write_text(make_text(5_000), encoding="utf-8")
+    flags = ("--max-steps", "2", "--tracker", "none", "--corpus", "files:mine.txt", "--run-dir", "mine")
+    run([*DIRECT, *SMALL, *flags])
+    assert json.loads(output(capsys, "eval", "mine", "--split", "val"))["characters"] == 500 - 1
+    Path("mine.txt").write_text(make_text(5_000)[::-1], encoding="utf-8")
+    assert "files:mine.txt is not the text any more" in error(capsys, "eval", "mine", "--split", "val")
+
+
+def test_a_model_remembers_its_normal_form(capsys: Output) -> None:
+    composed, decomposed = "Là-bas, un bébé a été bercé.\n" * 60, "Un e\u0301te\u0301\n"
+    Path("composed.txt").write_text(composed, encoding="utf-8")
+    Path("decomposed.txt").write_text(decomposed.lower() * 9, encoding="utf-8")
+    flags = ("--max-steps", "2", "--tracker", "none", "--normalize", "NFC", "--prompt", "e\u0301")
+    run([*DIRECT, *SMALL, *flags, "--corpus", "files:composed.txt", "--run-dir", "mine"])
+    output(capsys, "export", "mine", "model")
+    for model in ("mine", "model"):
+        assert output(capsys, "sample", model, "--prompt", "e\u0301te\u0301", "--length", "5").startswith(
+            "e\u0301te\u0301"
+        )
+        assert json.loads(output(capsys, "eval", model, "--corpus", "files:decomposed.txt"))["characters"] == 9 * 7 - 1
+    assert charrnn.load("model").loss("e\u0301a").num_characters == 1
+    tuned = ("--max-steps", "1", "--tracker", "none", "--batch-size", "1", "--init-from", "model")
+    run([*DIRECT, *tuned, "--corpus", "files:decomposed.txt", "--run-dir", "tuned"])
+    assert charrnn.load("tuned").vocab.normal_form == "NFC"
 
 
 def test_eval_measures_several_texts_whole_as_one(run_dir: Path, text: Path, capsys: Output) -> None:
@@ -216,6 +245,7 @@ def test_eval_refuses_what_it_cannot_measure(run_dir: Path, capsys: Output) -> N
     rates = {"--learning-rate": "0.1", "--decay": "0.1"}
     for flag, rate in rates.items():
         assert "add it" in error(capsys, "eval", run_dir, "--corpus", "files:good.txt", flag, rate)
+    assert "no text is given: add --corpus" in error(capsys, "eval", run_dir)
     refused = error(capsys, "eval", run_dir, "--corpus", "files:good.txt", "--dynamic", "--decay", "2")
     assert "the decay at most 1" in refused
 
@@ -229,6 +259,8 @@ def test_an_exported_model_is_the_run_s_own(run_dir: Path, capsys: Output) -> No
     for source in (run_dir, "new/model"):
         assert f"Ba{text}\n" == output(capsys, "sample", source, "--prompt", "Ba", "--length", "100", "--seed", "3")
     assert not list(Path("new/model").glob("training*"))
+    refused = error(capsys, "eval", "new/model", "--corpus", "files:x.txt", "--split", "val")
+    assert "new/model is a model alone" in refused
     assert "is there already" in error(capsys, "export", run_dir, "new/model")
 
 

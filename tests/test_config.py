@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from charrnn.config import TrainConfig, base_config, check_resumed, from_values, load_config, parse, to_json
+from charrnn.config import TrainConfig, base_config, check_resumed, flags_of, from_values, load_config, parse, to_json
 from charrnn.errors import ConfigError
 from charrnn.presets import PRESETS
 
@@ -161,7 +161,6 @@ def test_yaml_is_read_as_it_is_written_by_hand(tmp_path: Path) -> None:
         ({"hidden_size": None}, "hidden_size"),
         ({"hidden_size": 1.5}, "hidden_size"),
         ({"optimizer": "sgd"}, "optimizer: .*'adamw', 'adam' or 'rmsprop'"),
-        ({"corpus": "files:a.txt"}, "corpus"),
         ({"temperatures": [0.5, "hot"]}, "temperatures.1"),
         ({"dropout": 1.0}, "--dropout 1.0"),
         ({3: 4}, "3"),
@@ -240,6 +239,7 @@ def test_values_are_judged_together_with_what_they_are_used_with(
         ("temperatures", (1.0, -0.1)),
         ("temperatures", (float("inf"),)),
         ("tie_weights", True),
+        ("num_threads", 99_999_999_999),
     ],
 )
 def test_a_value_that_cannot_be_names_its_flag(name: str, value: Any) -> None:
@@ -251,6 +251,37 @@ def test_a_value_that_cannot_be_names_its_flag(name: str, value: Any) -> None:
 def test_held_out_shares_that_leave_nothing_to_train_on_are_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="fraction"):
         TrainConfig(val_fraction=0.6, test_fraction=0.5).check()
+
+
+@pytest.mark.parametrize("source", ["init_from", "vocab"])
+def test_a_vocabulary_that_is_given_is_not_chosen_too(source: str) -> None:
+    TrainConfig(**{source: "there"}).check()
+    for name, value in (("vocab", "here"), ("min_freq", 2), ("max_size", 9)):
+        if name != source:
+            with pytest.raises(ConfigError, match=f"^--{name.replace('_', '-')} {value}: it cannot"):
+                TrainConfig(**{source: "there", name: value}).check()
+
+
+def test_one_of_what_can_be_several_needs_no_brackets(tmp_path: Path) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text("corpus: files:a.txt\ntemperatures: 1\n")
+    config = parse(["--config", str(path)], "laptop")
+    assert (config.corpus, config.temperatures) == (("files:a.txt",), (1.0,))
+    assert from_values({"temperatures": 0.5}, "laptop").temperatures == (0.5,)
+
+
+def test_which_values_flags_have_changed(tmp_path: Path) -> None:
+    assert flags_of(parse(["--preset", "blog"], "laptop")) == set()
+    assert flags_of(parse(["--preset", "blog", "--seed", "3", "--hidden-size", "512"], "laptop")) == {
+        "seed",
+        "hidden_size",
+    }
+    write(tmp_path / "config.json", saved(hidden_size=33, preset="laptop"))
+    assert flags_of(parse(["--run-dir", str(tmp_path), "--resume", "--hidden-size", "512"], "laptop")) == {
+        "run_dir",
+        "resume",
+        "hidden_size",
+    }
 
 
 def test_a_wrong_flag_value_is_told_by_the_flag() -> None:
@@ -343,6 +374,7 @@ def test_what_may_change_is_told() -> None:
         ("val_fraction", 0.2),
         ("normalize", "NFC"),
         ("init_from", "runs/other"),
+        ("preset", "gpu"),
     ],
 )
 def test_what_cannot_change_is_refused(name: str, value: Any) -> None:

@@ -99,7 +99,7 @@ def test_local_sh_starts_so_many_processes(
     flags = ["--corpus", f"files:{text}", "--max-steps", "2", "--tracker", "none", *SMALL]
     run([str(LAUNCH / "local.sh"), *processes], *flags, "--run-dir", folder)
     training = json.loads((last_checkpoint(folder) / "training.json").read_text())
-    assert training["num_processes"] == expected
+    assert training["circumstances"]["processes"] == expected
 
 
 def test_local_sh_passes_a_signal_on(tmp_path: Path) -> None:

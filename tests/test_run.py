@@ -122,6 +122,15 @@ def test_a_folder_that_came_to_nothing_is_removed(tmp_path: Path) -> None:
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def test_a_store_that_was_built_for_nothing_is_removed_too(tmp_path: Path) -> None:
+    run = opened(tmp_path / "run")
+    for name in ("store/store.json", "store/train.bin", "store.lock"):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).touch()
+    run.close(unused=True)
+    assert not run.path.exists()
+
+
 def test_a_folder_with_something_in_it_stays(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")

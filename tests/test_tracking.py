@@ -13,16 +13,22 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from charrnn.checkpoint import MODEL_FILES
 from tests.conftest import DIRECT, SMALL, program, rows_of, run, start, status, wait_until
 
 FLAGS = (*SMALL, "--epochs", "2", "--temperatures", "0.5", "1", "--log-every", "20", "--run-dir", "run")
 
 
-def history(folder: Path) -> list[dict[str, Any]]:
-    """The rows of an offline wandb run, as `wandb leet inspect` prints them."""
+def records(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """What an offline wandb run holds of one kind, as `wandb leet inspect` prints it."""
     output = run([program("wandb"), "leet", "inspect", "--json", str(folder)]).stdout
-    records = [json.loads(line) for line in output.splitlines()]
-    return [record["history"]["item"] for record in records if record["type"] == "history"]
+    found = [json.loads(line) for line in output.splitlines()]
+    return [record[kind] for record in found if record["type"] == kind]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics of an offline wandb run."""
+    return [record["item"] for record in records(folder, "history")]
 
 
 def tables(folder: Path, prefix: str) -> list[dict[str, Any]]:
@@ -59,6 +65,8 @@ def test_an_offline_wandb_run_holds_every_epochs_samples(text_file: Path) -> Non
     assert [row["val_loss"] for row in logged if "val_loss" in row] == [
         row["val_loss"] for row in metrics if row["val_loss"] is not None
     ]
+    (model,) = (artifact for artifact in records(folder, "artifact") if artifact["type"] == "model")
+    assert {file["path"] for file in model["manifest"]["contents"]} == set(MODEL_FILES)
 
 
 def test_offline_attempts_are_uploaded_in_order_and_no_step_is_logged_twice(text_file: Path) -> None:

@@ -154,7 +154,9 @@ def test_a_saved_vocabulary_is_used_again(train: Train, text_file: Path, capsys:
     assert "'Ç'" in capsys.readouterr().err
 
 
-def test_fine_tuning_starts_from_another_runs_weights(train: Train, text_file: Path, tmp_path: Path) -> None:
+def test_fine_tuning_starts_from_another_runs_weights(
+    train: Train, text_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert train(*quiet(text_file, "--epochs", "3", "--run-dir", "one")) == 0
     learnt = rows_of(Path("one/metrics.jsonl"))[-1]["val_loss"]
     other = tmp_path / "other.txt"
@@ -175,6 +177,12 @@ def test_fine_tuning_starts_from_another_runs_weights(train: Train, text_file: P
     config = json.loads(Path("two/config.json").read_text())
     assert (config["hidden_size"], config["init_from"]) == (32, "one")
     assert rows_of(Path("two/metrics.jsonl"))[-1]["val_loss"] == pytest.approx(learnt, abs=0.3)
+    for resume, folder in (((), "three"), (("--resume",), "two")):
+        capfd.readouterr()
+        flags = (*flags, "--init-from", "one", "--run-dir", folder, *resume)
+        assert train(*flags, "--hidden-size", "300") == 1
+        assert "--hidden-size 300: the model of --init-from has 32: leave --hidden-size out" in capfd.readouterr().err
+    assert not Path("three").exists()
 
 
 def test_no_validation_text_is_fine(train: Train, text_file: Path) -> None:
@@ -346,6 +354,34 @@ def test_accelerate_that_starts_one_process_of_two_is_refused(text_file: Path) -
     done = run(launcher, *quiet(text_file, "--run-dir", "run"), code=1)
     assert "starts one: add --mpirun_hostfile" in done.stderr
     assert not Path("run").exists()
+
+
+UNWANTED = {
+    "ACCELERATE_DYNAMO_BACKEND": ("inductor", "--dynamo_backend"),
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("4", "--gradient_accumulation_steps"),
+    "ACCELERATE_USE_DEEPSPEED": ("true", "DeepSpeed"),
+}
+
+
+@pytest.mark.parametrize("name", UNWANTED)
+def test_what_accelerate_is_asked_for_and_would_not_happen_is_refused(name: str, text_file: Path) -> None:
+    value, phrase = UNWANTED[name]
+    done = run(["env", f"{name}={value}", *DIRECT], *quiet(text_file, "--run-dir", "run"), code=1)
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert phrase.lower() in done.stderr.lower()
+    assert not Path("run").exists()
+
+
+def test_resuming_in_other_circumstances_is_said(
+    train: Train, text_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flags = quiet(text_file, "--run-dir", "run")
+    assert train(*flags, "--max-steps", "2") == 0
+    assert train(*flags, "--max-steps", "3", "--resume") == 0
+    assert caplog.messages == ["resuming with --max-steps 3 (it was 2)"]
+    assert train(*flags, "--max-steps", "4", "--num-threads", "2", "--resume") == 0
+    assert caplog.messages[-1] == "resuming with threads 2 (it was 1): the last digits may differ"
 
 
 def test_bf16_trains_or_is_refused_in_one_line(text_file: Path) -> None:

@@ -137,6 +137,25 @@ def test_json_brings_it_back(text: str, has_unknown: bool) -> None:
     assert read.digest == vocab.digest
 
 
+def test_text_is_brought_to_the_normal_form_of_the_vocabulary() -> None:
+    vocab = Vocabulary("aé", normal_form="NFC")
+    assert vocab.encode("e\u0301a").tolist() == [1, 0]
+    with pytest.raises(VocabularyError, match="U\\+0301"):
+        vocab.ids_of("ae\u0301")
+    read = Vocabulary.from_json(vocab.to_json())
+    assert (read, read.normal_form) == (vocab, "NFC")
+    assert vocab != Vocabulary("aé")
+    assert vocab.digest != Vocabulary("aé").digest
+    with pytest.raises(VocabularyError, match="not a vocabulary"):
+        Vocabulary.from_json(vocab.to_json().replace("NFC", "NFX"))
+
+
+def test_a_file_without_a_normal_form_has_none() -> None:
+    older = json.loads(Vocabulary("ab").to_json())
+    del older["normal_form"]
+    assert Vocabulary.from_json(json.dumps(older)) == Vocabulary("ab")
+
+
 def test_a_file_brings_back_lone_surrogates_that_would_make_a_pair(tmp_path: Path) -> None:
     vocab = of("\udbff\udc00\U0010fc00\n\u2028é")
     vocab.save(tmp_path / "vocab.json")

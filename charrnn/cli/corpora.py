@@ -11,13 +11,12 @@ from typing import Annotated
 
 import tyro
 
+from charrnn.config import Repeated
 from charrnn.corpus import CorpusSpec
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.plugins import Corpora
 
 LOG = logging.getLogger(__name__)
-
-Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
 @dataclass(frozen=True, kw_only=True)

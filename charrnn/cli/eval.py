@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 import tyro
 
-from charrnn.checkpoint import find_model, load_model
-from charrnn.config import TrainConfig, load_config
+from charrnn.checkpoint import find_model, load_model, read_training
+from charrnn.config import Repeated
 from charrnn.corpus import CorpusSpec
 from charrnn.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
 from charrnn.errors import ConfigError, CorpusError
@@ -31,19 +31,19 @@ from charrnn.vocab import Vocabulary
 class EvalOptions:
     """Measure a trained model's exact loss on any text, and print it as JSON.
 
-    Example: charrnn eval runs/my-run --corpus files:held-out.txt
+    Example: charrnn eval runs/my-run --split val
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     """The folder of a run, or of a model."""
-    corpus: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """The text, SCHEME:ARGUMENT; can be given several times."""
-    plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    corpus: Repeated = ()
+    """The text, SCHEME:ARGUMENT; can be given several times. With --split the default is the run's own."""
+    plugin: Repeated = ()
     """A module with a corpus of your own."""
-    block_plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    block_plugin: Repeated = ()
     """A plugin that is not to be loaded."""
     split: Literal["all", "val", "test"] = "all"
-    """The whole text, or only what training set apart of each corpus for validation, or for a test."""
+    """The whole text, or only what the run sets apart of each corpus for validation, or for a test."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint of the run to use."""
     dynamic: bool = False
@@ -67,17 +67,18 @@ def main(args: Sequence[str]) -> int:
     model, vocab = load_model(folder)
     keep_freed_memory()
     torch.set_num_threads(share_of_cores())
-    corpora = Corpora(options.plugin, options.block_plugin)
-    specs = [CorpusSpec.parse(spec) for spec in options.corpus]
-    # The text is prepared and split as the run's own was.
-    own = options.run / "config.json"
-    saved = load_config(own) if (options.run / "checkpoints").is_dir() and own.exists() else {}
-    settings = TrainConfig(
-        **{name: saved[name] for name in ("normalize", "val_fraction", "test_fraction") if name in saved}
-    )
-    val_fraction = test_fraction = 0.0
+    own = read_training(folder) if (folder / "training.json").exists() else None
+    corpus, plugin, val_fraction, test_fraction = options.corpus, options.plugin, 0.0, 0.0
     if options.split != "all":
-        val_fraction, test_fraction = settings.val_fraction, settings.test_fraction
+        if own is None:
+            raise ConfigError(f"{options.run} is a model alone, which does not say what its --split {options.split} is")
+        config = own["config"]
+        corpus, plugin = corpus or config["corpus"], plugin or config["plugin"]
+        val_fraction, test_fraction = config["val_fraction"], config["test_fraction"]
+    if not corpus:
+        raise ConfigError("no text is given: add --corpus SCHEME:ARGUMENT, or --split val for the run's own")
+    corpora = Corpora(plugin, options.block_plugin)
+    specs = [CorpusSpec.parse(spec) for spec in corpus]
     with TemporaryDirectory(prefix="charrnn-eval-") as temporary:
         text = build_store(
             Path(temporary) / "store",
@@ -85,15 +86,16 @@ def main(args: Sequence[str]) -> int:
             vocab=vocab,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
-            normalize=None if settings.normalize == "none" else settings.normalize,
         )
+        if own and not options.corpus and text.digest != own["text"]:
+            raise CorpusError(f"{' '.join(corpus)} is not the text any more that the run was trained on")
         tokens = {"all": text.train, "val": text.val, "test": text.test}[options.split]
         if options.split != "all" and not len(tokens):
             advice = f"train with --{options.split}-fraction"
             raise CorpusError(f"the run set nothing apart for --split {options.split}: {advice}")
         needed = 3 if options.fit_temperature else 2
         if len(tokens) < needed:
-            raise CorpusError(f"{' '.join(options.corpus)}: too short to be measured: take {needed} characters or more")
+            raise CorpusError(f"{' '.join(corpus)}: too short to be measured: take {needed} characters or more")
         result = measure(options, model, vocab, tokens)
     result |= {"checkpoint": str(folder), "corpora": [asdict(report) for report in text.corpora]}
     print(json.dumps(result, indent=2, ensure_ascii=False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from charrnn.launcher import share_of_cores
 from charrnn.model import CharLSTM
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
-from charrnn.run import METRICS, SAMPLES, read_lines
+from charrnn.run import METRICS, SAMPLES, read_lines, write_text
 from charrnn.train import open_text
 from charrnn.vocab import Vocabulary
 
@@ -59,7 +58,7 @@ def main(args: Sequence[str]) -> int:
         run.resolve().name, facts(config, metrics, folder, model, vocab), metrics, samples, model, vocab, texts
     )
     target = run / "report.html"
-    write(target, page)
+    write_text(target, page)
     print(target)
     return 0
 
@@ -99,14 +98,3 @@ def facts(
     measured = "" if loss is None else f", validation loss {loss:.4f} nats per character"
     found["Checkpoint shown"] = f"step {training['step']:,}{measured}"
     return found
-
-
-def write(path: Path, page: str) -> None:
-    """Writes a page that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error

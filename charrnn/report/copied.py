@@ -41,7 +41,7 @@ def copied_passages(texts: Sequence[str], vocab: Vocabulary, training: Ids) -> l
     and then compared.
     """
     # Between two texts stands what is in no training text, so that no passage crosses it.
-    written = np.concatenate([[-1], *(np.append(vocab.encode(text).astype(np.int64), -1) for text in texts)])
+    written = np.concatenate([[-1], *(np.append(vocab.ids_of(text).astype(np.int64), -1) for text in texts)])
     blank = np.array([*map(str.isspace, vocab.decode(range(len(vocab)))), False])
     longest, source = np.zeros(len(written), dtype=np.int64), np.zeros(len(written), dtype=np.int64)
     for starts, sources in _candidates(written, training, blank):
