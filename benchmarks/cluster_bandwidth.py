@@ -9,6 +9,7 @@ a ring of n nodes each sends 2 (n - 1) / n of the gradient, at the bandwidth of 
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import platform
 import sys
@@ -53,6 +54,8 @@ def measure(nodes: int, megabits: int | None) -> tuple[float, int]:
 
 def main() -> None:
     """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     print(f"{datetime.date.today()}, torch {torch.__version__}, Python {platform.python_version()}, one thread a node")
     print(f"{'nodes':>5} {'Mbit/s':>9} {'s/step':>8} {'network':>8} {'expected':>8}")
     for nodes in (2, 4):

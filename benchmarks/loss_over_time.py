@@ -9,7 +9,7 @@ Shakespeare.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import matplotlib
@@ -37,11 +37,14 @@ def curve(run: Path) -> tuple[list[float], list[float]]:
 
 def main() -> None:
     """Writes the picture."""
-    picture, *runs = sys.argv[1:] or sys.exit(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture")
+    parser.add_argument("run", nargs="+", type=Path)
+    arguments = parser.parse_args()
     # Without a date and random ids, the same runs give the same file.
     plt.rcParams["svg.hashsalt"] = "charrnn"
     figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    for run in map(Path, runs):
+    for run in arguments.run:
         axes.plot(*curve(run), marker=".", label=run.name)
     for name, loss in REFERENCES.items():
         axes.axhline(loss, linestyle=":", color="gray")
@@ -50,7 +53,7 @@ def main() -> None:
         xlabel="minutes of training", ylabel="validation loss, nats per character", xlim=(0, None), ylim=(1.35, 2.0)
     )
     axes.legend()
-    figure.savefig(picture, metadata={"Date": None})
+    figure.savefig(arguments.picture, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ between the processes, the gradient, has the same size for all of them.
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import platform
 import statistics
@@ -40,13 +41,15 @@ def speed(processes: int, rows: int, text: str, flags: list[str], run_dir: Path)
 
 def main() -> None:
     """Prints the figures."""
-    text, *flags = sys.argv[1:] or sys.exit(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text")
+    arguments, flags = parser.parse_known_args()
     print(f"{datetime.date.today()}, torch {torch.__version__}, Python {platform.python_version()}")
     print("rows of a process    one process    two processes    times")
     with tempfile.TemporaryDirectory() as folder:
         for rows in ROWS:
             pairs = [
-                [speed(n, rows, text, flags, Path(folder) / f"{rows}-{turn}-{n}") for n in (1, 2)]
+                [speed(n, rows, arguments.text, flags, Path(folder) / f"{rows}-{turn}-{n}") for n in (1, 2)]
                 for turn in range(TURNS)
             ]
             one, two = (statistics.median(column) for column in zip(*pairs, strict=True))

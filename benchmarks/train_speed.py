@@ -11,6 +11,7 @@ goes. The store is built before anything is timed.
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import os
 import platform
@@ -172,8 +173,10 @@ def start_up(flags: list[str], folder: Path) -> None:
 
 def main() -> None:
     """Prints all figures."""
-    text, *rest = sys.argv[1:] or sys.exit(__doc__)
-    flags = ["--corpus", f"files:{text}", *rest]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text")
+    arguments, rest = parser.parse_known_args()
+    flags = ["--corpus", f"files:{arguments.text}", *rest]
     os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
     with tempfile.TemporaryDirectory() as folder:

@@ -35,12 +35,15 @@ FLAGS: dict[str, tuple[object, str]] = {
     "batch_size": (16, "rows"),
     "seq_length": (32, "characters in a window"),
     "min_seq_length": (0, "draw each window's length from here on, and scale the step to match"),
+    "grow_at": (0.0, "thousands of characters after which rows and windows have their grown sizes"),
+    "grown_batch_size": (0, "rows from then on; 0 for no change"),
+    "grown_seq_length": (0, "characters in a window from then on; 0 for no change"),
     "characters": (6000.0, "thousands of characters that the schedule is for"),
     "stop_at": (0.0, "thousands of characters after which to stop; 0 for all"),
     "learning_rate": (4e-3, "peak learning rate"),
     "warmup": (0.02, "share of the run over which it rises"),
     "final": (0.01, "what is left of it at the end"),
-    "schedule": ("cosine", "cosine or linear"),
+    "schedule": ("cosine", "cosine, linear, or trapezoid: the peak until 60 % of the run, then linear"),
     "optimizer": ("adamw", "adamw, nadam, radam, adamax, amsgrad or muon (recurrent and input matrices)"),
     "muon_rate": (0.02, "learning rate of muon"),
     "beta1": (0.9, "Adam's first"),
@@ -54,6 +57,8 @@ FLAGS: dict[str, tuple[object, str]] = {
     "noise": (0.0, "probability that a character read is another one of its window instead, not the one predicted"),
     "drop_connect": (0.0, "dropout of the recurrent weights, a mask a window"),
     "state_drop": (0.02, "probability that a row forgets its state before a window"),
+    "unit_drop": (0.0, "probability that a cell's hidden state is zero at the beginning of a window"),
+    "ahead": (0.0, "weight of a second loss: the character after the next, from an output layer of its own"),
     "average": (0.0, "decay of a moving average of the weights, evaluated beside them"),
     "embedding_std": (1.0, "of the first embedding; 0 for uniform from -0.1 to 0.1"),
     "embedding_rate": (1.0, "factor of the embedding's learning rate"),
@@ -104,6 +109,8 @@ def build(args: argparse.Namespace, vocab_size: int) -> CharLSTM:
                 bound = args.input_scale / math.sqrt(args.hidden_size)
                 parameter.uniform_(-bound, bound)
         model.output.weight *= args.output_scale
+    if args.ahead:
+        model.ahead = nn.Linear(args.hidden_size, vocab_size)
     return model
 
 
@@ -112,6 +119,7 @@ def optimizers(args: argparse.Namespace, model: CharLSTM) -> list[torch.optim.Op
     assert model.embedding is not None
     found: list[torch.optim.Optimizer] = []
     matrices = [p for p in model.lstms.parameters() if p.ndim > 1]
+    matrices += [model.get_parameter("ahead.weight")] if args.ahead else []
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     if args.optimizer == "muon":
         found.append(torch.optim.Muon(matrices, lr=args.muon_rate, weight_decay=args.weight_decay, momentum=0.95))
@@ -143,12 +151,16 @@ def factor(args: argparse.Namespace, progress: float) -> float:
     if progress < args.warmup:
         return progress / args.warmup
     done = min(1.0, (progress - args.warmup) / (1.0 - args.warmup))
-    shape = 1.0 - done if args.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
-    return args.final + (1.0 - args.final) * shape
+    shapes = {
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
+        "linear": 1.0 - done,
+        "trapezoid": min(1.0, (1.0 - progress) / 0.4),
+    }
+    return args.final + (1.0 - args.final) * shapes[args.schedule]
 
 
 def read(args: argparse.Namespace, model: CharLSTM, x_TB: Tensor, state: State, dropout: float) -> tuple[Tensor, State]:
-    """The logits of a window, and the state after it, with what is dropped."""
+    """What the output layer reads of a window, and the state after it, with what is dropped."""
     assert model.embedding is not None
     num_rows, size = x_TB.shape[1], model.hidden_size
     masks = [(torch.rand(num_rows, size) >= dropout) / (1 - dropout) for _ in range(args.num_layers)] if dropout else []
@@ -169,7 +181,26 @@ def read(args: argparse.Namespace, model: CharLSTM, x_TB: Tensor, state: State, 
         new_c.append(c)
         if masks:
             features = features * masks[layer]
-    return model.output(features), (torch.cat(new_h), torch.cat(new_c))
+    return features, (torch.cat(new_h), torch.cat(new_c))
+
+
+def window_loss(
+    args: argparse.Namespace, model: CharLSTM, x_TB: Tensor, y_TB: Tensor, state: State, dropout: float
+) -> tuple[Tensor, Tensor, State]:
+    """The mean loss of a window, what is added to it for learning, and the state after it."""
+    kept = (torch.rand(x_TB.shape[1]) >= args.state_drop).view(1, -1, 1)
+    state = (torch.where(kept, state[0], 0.0), torch.where(kept, state[1], 0.0))
+    if args.unit_drop:
+        state = (state[0] * (torch.rand_like(state[0]) >= args.unit_drop), state[1])
+    with torch.autocast("cpu", torch.bfloat16, enabled=bool(args.bf16)):
+        features, (h, c) = read(args, model, x_TB, state, dropout)
+        logits = model.output(features)
+    extra = torch.zeros(())
+    if args.ahead:
+        later = F.linear(features[:-1], model.get_parameter("ahead.weight"), model.get_parameter("ahead.bias"))
+        extra = args.ahead * F.cross_entropy(later.flatten(0, 1).float(), y_TB[1:].flatten())
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), y_TB.flatten())
+    return loss, extra, (h.detach().float(), c.detach().float())
 
 
 def run(args: argparse.Namespace) -> list[dict[str, float]]:
@@ -185,19 +216,27 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
     model = build(args, len(vocab))
     found = optimizers(args, model)
     averaged = copy.deepcopy(model) if args.average else None
-    num_rows, row_length = args.batch_size, (len(train) - 1) // args.batch_size
+    measured = {"": model} | ({"_averaged": averaged} if averaged else {})
+    num_rows, seq_length, grown = args.batch_size, args.seq_length, not args.grow_at
+    row_length = (len(train) - 1) // num_rows
     starts = np.arange(num_rows) * row_length
     state, time_, seen, step = model.zero_state(num_rows), 0, 0, 0
     total, stop = args.characters * 1000, (args.stop_at or args.characters) * 1000
     due = sorted(1000 * at for at in args.eval_at)
     figures, losses, cpu, clock = [], [], 0.0, time.process_time()
     while seen < stop:
-        length = args.seq_length
+        if not grown and seen >= args.grow_at * 1000:
+            grown, seq_length = True, args.grown_seq_length or seq_length
+            if args.grown_batch_size:
+                num_rows, time_ = args.grown_batch_size, 0
+                row_length = (len(train) - 1) // num_rows
+                starts, state = np.arange(num_rows) * row_length, model.zero_state(num_rows)
+        length = seq_length
         if args.min_seq_length:
             length = int(np.random.default_rng(step).integers(args.min_seq_length, args.seq_length + 1))
         position: npt.NDArray[np.int64] = (starts + time_ + np.arange(length)[:, None]) % (num_rows * row_length)
         x_TB, y_TB = torch.from_numpy(train[position]), torch.from_numpy(train[position + 1])
-        share = factor(args, (seen + num_rows * length) / total) * length / args.seq_length
+        share = factor(args, (seen + num_rows * length) / total) * length / seq_length
         for optimizer in found:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share
@@ -205,14 +244,10 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
             others = x_TB.flatten()[torch.randperm(x_TB.numel())].view_as(x_TB)
             x_TB = torch.where(torch.rand(x_TB.shape) < args.noise, others, x_TB)
         ramp = min(1.0, seen / total / args.dropout_ramp) if args.dropout_ramp else 1.0
-        kept = (torch.rand(num_rows) >= args.state_drop).view(1, -1, 1)
-        state = (torch.where(kept, state[0], 0.0), torch.where(kept, state[1], 0.0))
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(args.bf16)):
-            logits, state = read(args, model, x_TB, state, args.dropout * ramp)
-        state = (state[0].detach().float(), state[1].detach().float())
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), y_TB.flatten())
+        loss, extra, state = window_loss(args, model, x_TB, y_TB, state, args.dropout * ramp)
+        losses.append(loss.detach())
         model.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss + extra)
         nn.utils.clip_grad_norm_(model.parameters(), args.grad_clip)
         for optimizer in found:
             optimizer.step()
@@ -220,13 +255,10 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
             weight = 1 - min(args.average, (step + 2) / (step + 11))
             torch._foreach_lerp_([p.data for p in averaged.parameters()], list(model.parameters()), weight)
         seen, step, time_ = seen + num_rows * length, step + 1, time_ + length
-        losses.append(loss.detach())
         if seen >= stop or (due and seen >= due[0]):
             cpu += time.process_time() - clock
             row = {"k": round(seen / 1000), "cpu": round(cpu, 1), "train": round(float(torch.stack(losses).mean()), 4)}
-            row["val"] = round(evaluate(model, val).nats, 4)
-            if averaged:
-                row["averaged"] = round(evaluate(averaged, val).nats, 4)
+            row |= {f"val{name}": round(evaluate(kept_model, val).nats, 4) for name, kept_model in measured.items()}
             if len(test) > 1 and seen >= stop:
                 row["test"] = round(evaluate(model, test).nats, 4)
             figures.append(row)
