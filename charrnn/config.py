@@ -33,6 +33,10 @@ class TrainConfig:
     """What to train on, SCHEME:ARGUMENT, for example gutenberg:1597 or files:my.txt; can be given several times:
     all feed one vocabulary. `charrnn corpora` lists the schemes. The default is a part of
     Python's own library, which needs no network."""
+    val_corpus: Repeated = ()
+    """What to validate on instead of the last part of each corpus; can be given several times."""
+    test_corpus: Repeated = ()
+    """What `charrnn eval --split test` measures and training never looks at; can be given several times."""
     plugin: Repeated = ()
     """A module with a corpus of your own, which needs no packaging; can be given several times."""
     block_plugin: Repeated = ()
@@ -52,7 +56,8 @@ class TrainConfig:
     """What is random in the run is a function of this number."""
 
     val_fraction: float = 0.1
-    """Share of each corpus, its last part, that is held out to measure the loss on; 0 for none."""
+    """Share of each corpus, its last part, that is held out to measure the loss on, unless there is a --val-corpus; 0
+    for none."""
     test_fraction: float = 0.0
     """Share of each corpus, after the validation part, that training never looks at."""
     min_freq: int = 1
@@ -157,6 +162,12 @@ class TrainConfig:
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be at least 0 and below 1")
         shares = self.val_fraction + self.test_fraction
         _require(shares < 1, "test_fraction", self.test_fraction, "leaves nothing to train on with --val-fraction")
+        _require(
+            not (self.test_corpus and self.test_fraction),
+            "test_fraction",
+            self.test_fraction,
+            "goes not with --test-corpus",
+        )
         _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "must be above 0")
         _require(self.grad_clip >= 0, "grad_clip", self.grad_clip, "must be 0 (no limit) or more")
         _require(
@@ -185,22 +196,14 @@ def _require(condition: bool, name: str, value: object, demand: str) -> None:
 EXAMPLE = "Example: accelerate launch -m charrnn.train --corpus gutenberg:1597"
 
 FIXED_BY_RESUME = (
-    *(
-        "preset",
-        "corpus",
-        "vocab",
-        "normalize",
-        "val_fraction",
-        "test_fraction",
-        "min_freq",
-        "max_size",
-        "seed",
-        "init_from",
-    ),
+    *("corpus", "val_corpus", "test_corpus", "val_fraction", "test_fraction", "normalize"),
+    *("vocab", "min_freq", "max_size", "init_from", "preset", "seed"),
     *("hidden_size", "num_layers", "embedding_size", "tie_weights", "batch_size", "optimizer"),
 )
 """Values that a resumed run cannot change: the text, the model, and what the saved state belongs to."""
 
+_LISTS = ("corpus", "val_corpus", "test_corpus", "plugin", "block_plugin")
+"""Flags that can be given several times."""
 _OF_THE_CALL = ("config", "run_dir", "resume")
 """What a configuration file says of the call that wrote it, and no other takes over."""
 
@@ -254,6 +257,11 @@ def _checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {key: getattr(checked, key) for key in values}
 
 
+def from_saved(values: Mapping[str, Any]) -> TrainConfig:
+    """The configuration that `to_json` wrote, or that a checkpoint holds."""
+    return TrainConfig(**_checked(values, "the saved configuration"))
+
+
 def from_values(values: Mapping[str, Any], default_preset: str) -> TrainConfig:
     """The configuration that values by their names ask for, as `parse` makes it of flags."""
     given = _checked(values, "settings")
@@ -273,15 +281,16 @@ def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
     first.add_argument("--resume", action="store_true")
     early, _ = first.parse_known_args(args)
     base = _base(vars(early), default_preset)
+    empty: dict[str, Any] = dict.fromkeys(_LISTS, ())
     # An appending flag adds to its default, but a corpus on the command line is to replace those of a file.
     parsed = tyro.cli(
         TrainConfig,
         args=list(args),
-        default=dataclasses.replace(base, corpus=(), plugin=(), block_plugin=()),
+        default=dataclasses.replace(base, **empty),
         prog="charrnn.train",
         description=f"{TrainConfig.__doc__}\n\n{EXAMPLE}\n\n{preset_help()}",
     )
-    lists = {name: getattr(parsed, name) or getattr(base, name) for name in ("corpus", "plugin", "block_plugin")}
+    lists = {name: getattr(parsed, name) or getattr(base, name) for name in _LISTS}
     return dataclasses.replace(parsed, preset=base.preset, **lists).check()
 
 

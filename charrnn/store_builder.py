@@ -38,6 +38,8 @@ Result = TypeVar("Result")
 def build_store(
     folder: Path,
     sources: Sources,
+    val_sources: Sources = (),
+    test_sources: Sources = (),
     *,
     vocab: Vocabulary | None = None,
     min_freq: int = 1,
@@ -50,16 +52,19 @@ def build_store(
     """Builds a store from (spec, documents) pairs, each document an iterable of pieces, and opens it.
 
     Each source is read once. Its text is its documents, one newline between two unless the first ends in one; the
-    sources are joined in the same way. The last `val_fraction` of each, and then `test_fraction`, are set apart from
-    training. Without a `vocab` one is made of all characters, as `Vocabulary.from_counts` does. `normalize` is a
-    Unicode normal form, such as NFC; a `vocab` that has one brings it along. `num_bytes` is the size of all text as
-    UTF-8, if known: it tells the time left, and whether the disk is large enough before it is written to. A store that
-    is there already is replaced once the new one is whole.
+    sources are joined in the same way. The last `val_fraction` of each of `sources`, and then `test_fraction`, are set
+    apart from training, and so are all of `val_sources` and `test_sources`. Without a `vocab` one is made of all
+    characters, as `Vocabulary.from_counts` does. `normalize` is a Unicode normal form, such as NFC; a `vocab` that has
+    one brings it along. `num_bytes` is the size of all text as UTF-8, if known: it tells the time left, and whether the
+    disk is large enough before it is written to. A store that is there already is replaced once the new one is whole.
 
     Raises `CorpusError` for a source without text and for a full disk, `VocabularyError` for characters outside
     `vocab`, `ConfigError` for settings that make no sense; whatever is raised, nothing is left behind.
     """
     _check(val_fraction, test_fraction, normalize)
+    for part, given, fraction in (("val", val_sources, val_fraction), ("test", test_sources, test_fraction)):
+        if given and fraction:
+            raise ConfigError(f"{part}_sources leave no {part}_fraction ({fraction}) to be set apart")
     if vocab and vocab.normal_form:
         if normalize not in (None, vocab.normal_form):
             raise ConfigError(f"the vocabulary is of text in {vocab.normal_form}: it cannot be {normalize}")
@@ -78,7 +83,8 @@ def build_store(
             numbering = Numbering(counting)
             with ExitStack() as files:
                 splits = [_Split(files.enter_context((store / f"{name}.bin").open("w+b"))) for name in SPLITS]
-                texts = _read(sources, numbering, normalize, splits, (val_fraction, test_fraction), num_bytes)
+                parts = (sources, val_sources, test_sources)
+                texts = _read(parts, numbering, normalize, splits, (val_fraction, test_fraction), num_bytes)
             if vocab:
                 vocab.ids_of(numbering.characters())  # names all that it lacks, before anything is encoded
             else:
@@ -173,7 +179,7 @@ class _Split:
 
 
 def _read(
-    sources: Sources,
+    parts: Sequence[Sources],
     numbering: Numbering,
     normalize: NormalForm | None,
     splits: list[_Split],
@@ -183,26 +189,32 @@ def _read(
     """Writes the numbers of all text into the splits, as it comes."""
     train, val, test = splits
     val_fraction, test_fraction = (Fraction(str(fraction)) for fraction in fractions)
+    in_order = [
+        (split, source, number == len(part))
+        for split, part in zip(splits, parts, strict=True)
+        for number, source in enumerate(part, 1)
+    ]
     texts = []
     with _progress("reading text", num_bytes) as progress:
-        for index, (spec, documents) in enumerate(sources, 1):
+        for split, (spec, documents), is_last in in_order:
             text = _Text(spec)
-            start = train.tokens
-            pieces = text.joined(documents, is_last=index == len(sources))
+            start = split.tokens
+            pieces = text.joined(documents, is_last)
             blocks = _blocks(_normalized(pieces, normalize) if normalize else pieces)
             for numbers, known, size in _ahead(numbering.number, blocks):
                 if num_bytes and not train.tokens:
                     # As much as the first block needs, and twice what is moved to the other splits.
                     share = Fraction(numbers.nbytes, size) * (1 + val_fraction + test_fraction)
                     _check_space(train.path.parent, math.ceil(num_bytes * share))
-                train.append(numbers, known)
+                split.append(numbers, known)
                 progress.update(size)
-            text.characters = train.tokens - start
+            text.characters = split.tokens - start
             if not text.characters:
                 raise CorpusError(f"{spec}: the corpus has no text")
             text.counts = numbering.counted()
-            train.move(start + math.floor(text.characters * (1 - test_fraction)), test)
-            train.move(start + math.floor(text.characters * (1 - val_fraction - test_fraction)), val)
+            if split is train:
+                train.move(start + math.floor(text.characters * (1 - test_fraction)), test)
+                train.move(start + math.floor(text.characters * (1 - val_fraction - test_fraction)), val)
             texts.append(text)
     return texts
 

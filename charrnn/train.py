@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import sys
@@ -16,9 +17,9 @@ import torch
 from accelerate import Accelerator
 
 from charrnn import checkpoint, launcher, processes
-from charrnn.config import TrainConfig, check_resumed, flags_of, load_config, parse, to_json
+from charrnn.config import TrainConfig, check_resumed, flags_of, from_saved, load_config, parse, to_json
 from charrnn.corpus import CorpusSpec
-from charrnn.errors import CheckpointError, ConfigError, UserError, tell
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, UserError, tell
 from charrnn.job import Job, Position, circumstances, fresh_position, restored_position, versions
 from charrnn.loop import train_to_end
 from charrnn.model import CharLSTM
@@ -41,7 +42,7 @@ SHAPE = ("hidden_size", "num_layers", "embedding_size", "tie_weights")
 """What a starting model says of the model that is trained."""
 OF_THE_NODE = (
     *("config", "run_dir", "resume", "num_threads"),
-    *("corpus", "plugin", "block_plugin", "vocab", "init_from"),
+    *("corpus", "val_corpus", "test_corpus", "plugin", "block_plugin", "vocab", "init_from"),
 )
 """Settings that may differ between the nodes: digests tell whether they mean the same."""
 PREEMPTED = 75
@@ -182,28 +183,48 @@ def open_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> T
     run's folder.
     """
     corpora = Corpora(config.plugin, config.block_plugin)
-    specs = [CorpusSpec.parse(spec) for spec in config.corpus]
-    found = [(spec, corpora.find(spec)) for spec in specs]
+    parts = [
+        [(spec, corpora.find(spec)) for spec in map(CorpusSpec.parse, specs)]
+        for specs in (config.corpus, config.val_corpus, config.test_corpus)
+    ]
+    found = list(itertools.chain(*parts))
     settings: dict[str, Any] = {
         "min_freq": config.min_freq,
         "max_size": config.max_size or None,
-        "val_fraction": config.val_fraction,
+        "val_fraction": 0.0 if config.val_corpus else config.val_fraction,
         "test_fraction": config.test_fraction,
         "normalize": None if config.normalize == "none" else config.normalize,
     }
     folder = run_dir / "store"
     keys = [corpus.fingerprint(spec) for spec, corpus in found] if not folder.exists() else [None]
     if all(keys):
-        name = fingerprint([key or "" for key in keys], {**settings, "vocab": vocab.digest if vocab else None})
+        rest = {"parts": list(map(len, parts)), "vocab": vocab.digest if vocab else None}
+        name = fingerprint([key or "" for key in keys], settings | rest)
         folder = platformdirs.user_cache_path("charrnn") / "stores" / name
 
     def build() -> TokenStore:
-        sources = [(str(spec), corpus.documents(spec)) for spec, corpus in found]
+        sources, *held_out = ([(str(spec), corpus.documents(spec)) for spec, corpus in part] for part in parts)
         sizes = [corpus.num_bytes(spec) for spec, corpus in found]
         num_bytes = None if None in sizes else sum(filter(None, sizes))
-        return build_store(folder, sources, vocab=vocab, num_bytes=num_bytes, **settings)
+        return build_store(folder, sources, *held_out, vocab=vocab, num_bytes=num_bytes, **settings)
 
     return open_or_build(folder, build)
+
+
+def text_of(folder: Path, vocab: Vocabulary, where: Path, plugin: tuple[str, ...] = ()) -> TokenStore:
+    """The text that the run of a checkpoint was trained on; raises a `UserError` if it is not there, or another now.
+
+    A store that cannot lie in the user's cache lies in the folder ``where``, as that of a run does.
+    """
+    training = checkpoint.read_training(folder)
+    config = from_saved(training["config"])
+    config = replace(config, plugin=plugin or config.plugin)
+    # A run may have been given its vocabulary; any other made its own of the text.
+    given = vocab if config.init_from or config.vocab else None
+    text = open_text(config, where, given)
+    if text.digest != training["text"]:
+        raise CorpusError(f"{' '.join(config.corpus)} is not the text any more that the run was trained on")
+    return text
 
 
 def prepare(

@@ -182,6 +182,20 @@ def test_eval_measures_what_was_set_apart_for_a_test(text: Path, capsys: Output,
     assert (result["loss"], result["characters"]) == (expected["loss"], 5_000 - 1)
 
 
+def test_eval_measures_held_out_text_of_its_own(capsys: Output) -> None:
+    for name, size in (("train", 5_000), ("valid", 700), ("test", 600)):
+        Path(f"{name}.txt").write_text(make_text(size, seed=size), encoding="utf-8")
+    held_out = ("--val-corpus", "files:valid.txt", "--test-corpus", "files:test.txt")
+    flags = ("--max-steps", "2", "--tracker", "none", "--corpus", "files:train.txt", *held_out)
+    run([*DIRECT, *SMALL, *flags, "--run-dir", "mine"])
+    for split, name, size in (("val", "valid", 700), ("test", "test", 600)):
+        own = json.loads(output(capsys, "eval", "mine", "--split", split))
+        given = json.loads(output(capsys, "eval", "mine", "--corpus", f"files:{name}.txt"))
+        assert (own["loss"], own["characters"]) == (pytest.approx(given["loss"], rel=1e-9), size - 1)
+    assert own["loss"] != rows_of(Path("mine/metrics.jsonl"))[-1]["val_loss"]
+    assert "5,000 characters to train on, 700 to validate" in run([*DIRECT, *SMALL, *flags]).stdout
+
+
 def test_eval_notices_that_the_text_of_the_run_has_changed(capsys: Output) -> None:
     Path("mine.txt").write_text(make_text(5_000), encoding="utf-8")
     flags = ("--max-steps", "2", "--tracker", "none", "--corpus", "files:mine.txt", "--run-dir", "mine")

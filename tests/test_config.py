@@ -248,6 +248,11 @@ def test_a_value_that_cannot_be_names_its_flag(name: str, value: Any) -> None:
     one_line(caught)
 
 
+def test_text_for_the_test_is_given_or_set_apart_but_not_both() -> None:
+    with pytest.raises(ConfigError, match=r"^--test-fraction 0\.1: it goes not with --test-corpus"):
+        TrainConfig(test_corpus=("files:b",), test_fraction=0.1).check()
+
+
 def test_held_out_shares_that_leave_nothing_to_train_on_are_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="fraction"):
         TrainConfig(val_fraction=0.6, test_fraction=0.5).check()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -68,6 +70,16 @@ def corpus_of(run_dir: Path) -> Path:
     """The file that a run was trained on."""
     spec: str = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["corpus"][0]
     return Path(spec.removeprefix("files:"))
+
+
+@pytest.fixture
+def corpus(run_dir: Path) -> Iterator[Path]:
+    """The file that the run was trained on, to be changed or removed; afterwards it is as it was."""
+    path = corpus_of(run_dir)
+    content, status = path.read_bytes(), path.stat()
+    yield path
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 class Page(HTMLParser):
@@ -169,26 +181,21 @@ def test_samples_are_side_by_side_with_what_is_copied(run_dir: Path) -> None:
 
 
 def test_without_its_text_a_run_still_has_curves_and_samples(
-    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    run_dir: Path, corpus: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run_dir = Path(shutil.copytree(trained, tmp_path / "run"))
-    config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-    (run_dir / "config.json").write_text(json.dumps({**config, "corpus": ["files:gone.txt"]}), encoding="utf-8")
+    corpus.unlink()
     page = report(run_dir)
-    assert "gone.txt" in caplog.text
-    assert "gone.txt" in page.texts["copied"]
+    assert str(corpus) in caplog.text
+    assert str(corpus) in page.texts["copied"]
     assert "not at hand" in page.texts["cells"]
     assert "Loss, nats per character" in page.texts["curves"]
     assert "Temperature 0.8" in page.texts["samples"]
 
 
 def test_a_text_that_has_changed_is_not_taken_for_the_run_s(
-    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    run_dir: Path, corpus: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    changed = tmp_path / "changed.txt"
-    changed.write_text(corpus_of(run_dir).read_text(encoding="utf-8") + "a", encoding="utf-8")
-    config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-    (run_dir / "config.json").write_text(json.dumps({**config, "corpus": [f"files:{changed}"]}), encoding="utf-8")
+    corpus.write_bytes(corpus.read_bytes() + b"a")
     page = report(run_dir)
     assert "not the text any more that the run was trained on" in page.texts["surprise"]
     assert "not the text any more" in caplog.text

@@ -126,6 +126,22 @@ def test_a_normal_form_is_that_of_the_whole_text(pieces: list[str], form: Normal
         assert texts(store)[0] == unicodedata.normalize(form, joined([".", "".join(pieces)]))
 
 
+def test_held_out_text_of_its_own(folder: Path) -> None:
+    def sources(*parts: str) -> list[tuple[str, list[list[str]]]]:
+        return [(f"files:{part}", [[part]]) for part in parts]
+
+    given = (sources("abc", "d"), sources("xy", "z"), sources("w"))
+    store = build_store(folder / "store", *given, val_fraction=0)
+    assert texts(store) == ["abc\nd", "xy\nz", "w"]
+    assert store.vocab.characters == "\nabcdwxyz"
+    assert [(report.spec, report.characters) for report in store.corpora] == [
+        *(("files:abc", 4), ("files:d", 1), ("files:xy", 3), ("files:z", 1), ("files:w", 1)),
+    ]
+    for part, fractions in (("val", {}), ("test", {"val_fraction": 0, "test_fraction": 0.1})):
+        with pytest.raises(ConfigError, match=f"{part}_sources leave no {part}_fraction"):
+            build_store(folder / "both", *given, **fractions)
+
+
 def test_a_vocabulary_brings_its_normal_form_along(folder: Path) -> None:
     vocab = build(folder, "aé", val_fraction=0, normalize="NFC").vocab
     assert vocab.normal_form == "NFC"

@@ -23,7 +23,9 @@ from charrnn.evaluation import Loss, evaluate, fit_temperature
 from charrnn.launcher import keep_freed_memory, one_blas_thread, share_of_cores
 from charrnn.model import CharLSTM
 from charrnn.plugins import Corpora
+from charrnn.store import TokenStore
 from charrnn.store_builder import build_store
+from charrnn.train import text_of
 from charrnn.vocab import Vocabulary
 
 
@@ -67,39 +69,49 @@ def main(args: Sequence[str]) -> int:
     model, vocab = load_model(folder)
     keep_freed_memory()
     torch.set_num_threads(share_of_cores())
-    own = read_training(folder) if (folder / "training.json").exists() else None
-    corpus, plugin, val_fraction, test_fraction = options.corpus, options.plugin, 0.0, 0.0
-    if options.split != "all":
-        if own is None:
-            raise ConfigError(f"{options.run} is a model alone, which does not say what its --split {options.split} is")
-        config = own["config"]
-        corpus, plugin = corpus or config["corpus"], plugin or config["plugin"]
-        val_fraction, test_fraction = config["val_fraction"], config["test_fraction"]
-    if not corpus:
-        raise ConfigError("no text is given: add --corpus SCHEME:ARGUMENT, or --split val for the run's own")
-    corpora = Corpora(plugin, options.block_plugin)
-    specs = [CorpusSpec.parse(spec) for spec in corpus]
     with TemporaryDirectory(prefix="charrnn-eval-") as temporary:
-        text = build_store(
-            Path(temporary) / "store",
-            [(str(spec), corpora.find(spec).documents(spec)) for spec in specs],
-            vocab=vocab,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-        )
-        if own and not options.corpus and text.digest != own["text"]:
-            raise CorpusError(f"{' '.join(corpus)} is not the text any more that the run was trained on")
+        open_text = given_text if options.corpus else own_text
+        text = open_text(options, folder, vocab, Path(temporary))
         tokens = {"all": text.train, "val": text.val, "test": text.test}[options.split]
         if options.split != "all" and not len(tokens):
-            advice = f"train with --{options.split}-fraction"
+            advice = f"train with --{options.split}-fraction or --{options.split}-corpus"
             raise CorpusError(f"the run set nothing apart for --split {options.split}: {advice}")
         needed = 3 if options.fit_temperature else 2
         if len(tokens) < needed:
-            raise CorpusError(f"{' '.join(corpus)}: too short to be measured: take {needed} characters or more")
+            raise CorpusError(f"the text is too short to be measured: take {needed} characters or more")
         result = measure(options, model, vocab, tokens)
     result |= {"checkpoint": str(folder), "corpora": [asdict(report) for report in text.corpora]}
     print(json.dumps(result, indent=2, ensure_ascii=False))
     return 0
+
+
+def own_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: Path) -> TokenStore:
+    """The run's own text, of which training has set something apart."""
+    if options.split == "all":
+        raise ConfigError("no text is given: add --corpus SCHEME:ARGUMENT, or --split val for the run's own")
+    require_run(options, folder)
+    return text_of(folder, vocab, temporary, options.plugin)
+
+
+def given_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: Path) -> TokenStore:
+    """The corpora that were given, split as the run's own text was if only a part of them is to be measured."""
+    val_fraction = test_fraction = 0.0
+    if options.split != "all":
+        require_run(options, folder)
+        config = read_training(folder)["config"]
+        val_fraction, test_fraction = config["val_fraction"], config["test_fraction"]
+    corpora = Corpora(options.plugin, options.block_plugin)
+    specs = [CorpusSpec.parse(spec) for spec in options.corpus]
+    sources = [(str(spec), corpora.find(spec).documents(spec)) for spec in specs]
+    return build_store(
+        temporary / "store", sources, vocab=vocab, val_fraction=val_fraction, test_fraction=test_fraction
+    )
+
+
+def require_run(options: EvalOptions, folder: Path) -> None:
+    """Raises `ConfigError` for a model without the half of a checkpoint that says how its text was split."""
+    if not (folder / "training.json").exists():
+        raise ConfigError(f"{options.run} is a model alone, which does not say what its --split {options.split} is")
 
 
 def measure(

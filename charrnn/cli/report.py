@@ -13,13 +13,13 @@ import tyro
 
 from charrnn.checkpoint import find_model, load_model, read_training
 from charrnn.config import TrainConfig, load_config
-from charrnn.errors import CheckpointError, CorpusError, UserError
+from charrnn.errors import CheckpointError, UserError
 from charrnn.launcher import share_of_cores
 from charrnn.model import CharLSTM
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
 from charrnn.run import METRICS, SAMPLES, read_lines, write_text
-from charrnn.train import open_text
+from charrnn.train import text_of
 from charrnn.vocab import Vocabulary
 
 LOG = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def main(args: Sequence[str]) -> int:
     config = TrainConfig(**load_config(run / "config.json"))
     metrics, samples = read_rows(run / METRICS), read_rows(run / SAMPLES)
     try:
-        texts: Texts | str = find_texts(config, run, folder, vocab)
+        texts: Texts | str = find_texts(folder, vocab, run)
     except UserError as error:
         LOG.warning("the report lacks what needs the run's text: %s", error)
         texts = str(error)
@@ -71,12 +71,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         raise CheckpointError(f"{path} has a row that is not whole: if the run is writing it, try again") from error
 
 
-def find_texts(config: TrainConfig, run: Path, folder: Path, vocab: Vocabulary) -> Texts:
+def find_texts(folder: Path, vocab: Vocabulary, run: Path) -> Texts:
     """The run's own text; raises a `UserError` if it is no longer there or no longer the same."""
-    # A run may have been given its vocabulary; any other made its own of the text.
-    text = open_text(config, run, vocab if config.init_from or config.vocab else None)
-    if text.digest != read_training(folder)["text"]:
-        raise CorpusError(f"{' '.join(config.corpus)} is not the text any more that the run was trained on")
+    text = text_of(folder, vocab, run)
     if len(text.val) > 1:
         return Texts(text.train, text.val, is_held_out=True)
     return Texts(text.train, text.train[-MAX_CHARACTERS:], is_held_out=False)
