@@ -34,6 +34,7 @@ from charrnn.job import Job, fresh_position
 from charrnn.loop import measure, train_to_end
 from charrnn.processes import StopRequest, start_accelerator
 from charrnn.run import RunFolder
+from charrnn.text import open_text
 
 TURNS = 5
 STEPS = 600
@@ -103,7 +104,7 @@ def prepared(flags: list[str], folder: Path, stop: StopRequest) -> Job:
     accelerator = start_accelerator(num_threads=config.num_threads, deterministic=config.deterministic)
     run = RunFolder(folder)
     run.open(resume=False)
-    job = train.prepare(config, accelerator, run, train.open_text(config, folder, None), None, stop)
+    job = train.prepare(config, accelerator, run, open_text(config, folder, None), None, stop)
     train.begin(job, None)
     return job
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import os
 import sys
@@ -12,26 +11,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from accelerate import Accelerator
 
 from charrnn import checkpoint, launcher, processes
-from charrnn.config import TrainConfig, check_resumed, flags_of, from_saved, load_config, parse, to_json
-from charrnn.corpus import CorpusSpec
-from charrnn.errors import CheckpointError, ConfigError, CorpusError, UserError, tell
+from charrnn.config import TrainConfig, check_resumed, flags_of, load_config, parse, to_json
+from charrnn.errors import CheckpointError, ConfigError, UserError, tell
 from charrnn.job import Job, Position, circumstances, fresh_position, restored_position, versions
 from charrnn.loop import train_to_end
 from charrnn.model import CharLSTM
 from charrnn.optim import make_optimizer
-from charrnn.plugins import Corpora
 from charrnn.processes import LostProcessError, StopRequest, on_each, on_main
 from charrnn.randomness import derived_seed
 from charrnn.rows import RowBatches, row_share
 from charrnn.run import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_text
 from charrnn.step import Gradients
-from charrnn.store import TokenStore, fingerprint, open_or_build
-from charrnn.store_builder import build_store
+from charrnn.store import TokenStore
+from charrnn.text import open_text
 from charrnn.tracking import TRACKERS, Terminal
 from charrnn.vocab import Vocabulary
 
@@ -174,57 +170,6 @@ def with_shape(config: TrainConfig, shape: dict[str, Any]) -> TrainConfig:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} {value}: the model of --init-from has {shape[name]}: leave {flag} out")
     return replace(config, **shape)
-
-
-def open_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> TokenStore:
-    """The token store of the run's corpora, built if it is not there yet.
-
-    It lies in the user's cache if every loader can tell, without reading the text, that it is the same; else in the
-    run's folder.
-    """
-    corpora = Corpora(config.plugin, config.block_plugin)
-    parts = [
-        [(spec, corpora.find(spec)) for spec in map(CorpusSpec.parse, specs)]
-        for specs in (config.corpus, config.val_corpus, config.test_corpus)
-    ]
-    found = list(itertools.chain(*parts))
-    settings: dict[str, Any] = {
-        "min_freq": config.min_freq,
-        "max_size": config.max_size or None,
-        "val_fraction": 0.0 if config.val_corpus else config.val_fraction,
-        "test_fraction": config.test_fraction,
-        "normalize": None if config.normalize == "none" else config.normalize,
-    }
-    folder = run_dir / "store"
-    keys = [corpus.fingerprint(spec) for spec, corpus in found] if not folder.exists() else [None]
-    if all(keys):
-        rest = {"parts": list(map(len, parts)), "vocab": vocab.digest if vocab else None}
-        name = fingerprint([key or "" for key in keys], settings | rest)
-        folder = platformdirs.user_cache_path("charrnn") / "stores" / name
-
-    def build() -> TokenStore:
-        sources, *held_out = ([(str(spec), corpus.documents(spec)) for spec, corpus in part] for part in parts)
-        sizes = [corpus.num_bytes(spec) for spec, corpus in found]
-        num_bytes = None if None in sizes else sum(filter(None, sizes))
-        return build_store(folder, sources, *held_out, vocab=vocab, num_bytes=num_bytes, **settings)
-
-    return open_or_build(folder, build)
-
-
-def text_of(folder: Path, vocab: Vocabulary, where: Path, plugin: tuple[str, ...] = ()) -> TokenStore:
-    """The text that the run of a checkpoint was trained on; raises a `UserError` if it is not there, or another now.
-
-    A store that cannot lie in the user's cache lies in the folder ``where``, as that of a run does.
-    """
-    training = checkpoint.read_training(folder)
-    config = from_saved(training["config"])
-    config = replace(config, plugin=plugin or config.plugin)
-    # A run may have been given its vocabulary; any other made its own of the text.
-    given = vocab if config.init_from or config.vocab else None
-    text = open_text(config, where, given)
-    if text.digest != training["text"]:
-        raise CorpusError(f"{' '.join(config.corpus)} is not the text any more that the run was trained on")
-    return text
 
 
 def prepare(

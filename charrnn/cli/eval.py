@@ -25,7 +25,7 @@ from charrnn.model import CharLSTM
 from charrnn.plugins import Corpora
 from charrnn.store import TokenStore
 from charrnn.store_builder import build_store
-from charrnn.train import text_of
+from charrnn.text import text_of
 from charrnn.vocab import Vocabulary
 
 

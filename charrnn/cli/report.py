@@ -19,7 +19,7 @@ from charrnn.model import CharLSTM
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
 from charrnn.run import METRICS, SAMPLES, read_lines, write_text
-from charrnn.train import text_of
+from charrnn.text import text_of
 from charrnn.vocab import Vocabulary
 
 LOG = logging.getLogger(__name__)
