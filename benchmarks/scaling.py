@@ -41,7 +41,11 @@ def speed(processes: int, rows: int, text: str, flags: list[str], run_dir: Path)
 
 def main() -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s TEXT [any flags of charrnn.train]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("text")
     arguments, flags = parser.parse_known_args()
     print(f"{datetime.date.today()}, torch {torch.__version__}, Python {platform.python_version()}")

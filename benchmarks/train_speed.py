@@ -174,7 +174,11 @@ def start_up(flags: list[str], folder: Path) -> None:
 
 def main() -> None:
     """Prints all figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s TEXT [any flags of charrnn.train]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("text")
     arguments, rest = parser.parse_known_args()
     flags = ["--corpus", f"files:{arguments.text}", *rest]

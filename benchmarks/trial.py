@@ -56,6 +56,7 @@ FLAGS: dict[str, tuple[object, str]] = {
     "input_dropout": (0.0, "locked dropout on the embedding"),
     "noise": (0.0, "probability that a character read is another one of its window instead, not the one predicted"),
     "drop_connect": (0.0, "dropout of the recurrent weights, a mask a window"),
+    "column_drop": (0.0, "dropout of the columns of the recurrent weights, the same for all rows, a mask a window"),
     "state_drop": (0.02, "probability that a row forgets its state before a window"),
     "unit_drop": (0.0, "probability that a cell's hidden state is zero at the beginning of a window"),
     "ahead": (0.0, "weight of a second loss: the character after the next, from an output layer of its own"),
@@ -170,11 +171,10 @@ def read(args: argparse.Namespace, model: CharLSTM, x_TB: Tensor, state: State, 
     new_h, new_c = [], []
     for layer, lstm in enumerate(model.lstms):
         weights = {}
-        if args.drop_connect:
+        if dropped := args.drop_connect or args.column_drop:
             weight = lstm.weight_hh_l0
-            weights = {
-                "weight_hh_l0": weight * ((torch.rand_like(weight) >= args.drop_connect) / (1 - args.drop_connect))
-            }
+            shape = weight.shape if args.drop_connect else weight.shape[1:]
+            weights = {"weight_hh_l0": weight * ((torch.rand(shape) >= dropped) / (1 - dropped))}
         begin = (state[0][layer : layer + 1], state[1][layer : layer + 1])
         features, (h, c) = torch.func.functional_call(lstm, weights, (features, begin))
         new_h.append(h)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 MODEL_FILES = ("config.json", "model.safetensors", "vocab.json", "README.md")
 """The model half of a checkpoint."""
@@ -320,6 +320,8 @@ def _difference(there: Vocabulary, here: Vocabulary) -> str:
         for only, side in ((only_there, "there"), (only_here, "here"))
         if only
     ]
+    if there.normal_form != here.normal_form:
+        sides.append(f"text in {there.normal_form or 'no normal form'} there, in {here.normal_form or 'none'} here")
     return "; ".join(sides) or f"<unk> {'there' if there.has_unknown else 'here'} alone"
 
 

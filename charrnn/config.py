@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -141,6 +141,11 @@ class TrainConfig:
     run_name: str = ""
     """The run's name in the tracker; the default is the run folder's name."""
 
+    @property
+    def fractions(self) -> tuple[float, float]:
+        """The shares of each corpus that are really set apart to validate and to test."""
+        return 0.0 if self.val_corpus else self.val_fraction, self.test_fraction
+
     def check(self) -> TrainConfig:
         """Raises `ConfigError` for the first value that cannot be, naming the flag; returns the configuration."""
         at_least_one = ("hidden_size", "num_layers", "batch_size", "seq_length", "min_freq", "log_every")
@@ -160,14 +165,21 @@ class TrainConfig:
         _require(self.num_threads <= MAX_THREADS, "num_threads", self.num_threads, f"must be at most {MAX_THREADS}")
         for name in ("dropout", "state_drop", "val_fraction", "test_fraction", "warmup"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be at least 0 and below 1")
-        shares = self.val_fraction + self.test_fraction
-        _require(shares < 1, "test_fraction", self.test_fraction, "leaves nothing to train on with --val-fraction")
+        _require(
+            sum(self.fractions) < 1,
+            "test_fraction",
+            self.test_fraction,
+            "leaves nothing to train on with --val-fraction",
+        )
         _require(
             not (self.test_corpus and self.test_fraction),
             "test_fraction",
             self.test_fraction,
-            "goes not with --test-corpus",
+            "must be 0 with --test-corpus",
         )
+        for name, others in (("val_corpus", self.corpus), ("test_corpus", (*self.corpus, *self.val_corpus))):
+            for spec in getattr(self, name):
+                _require(spec not in others, name, spec, "is given for something else already")
         _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "must be above 0")
         _require(self.grad_clip >= 0, "grad_clip", self.grad_clip, "must be 0 (no limit) or more")
         _require(
@@ -177,13 +189,13 @@ class TrainConfig:
         _require(self.min_seq_length <= self.seq_length, "min_seq_length", self.min_seq_length, "is above --seq-length")
         for temperature in self.temperatures:
             _require(0 <= temperature < math.inf, "temperatures", temperature, "must be 0 or more")
-        # A starting model has a shape of its own.
+        # A starting model has a shape of its own, and a vocabulary.
         tied_sizes = not self.tie_weights or self.embedding_size == self.hidden_size or self.init_from
         _require(bool(tied_sizes), "tie_weights", True, f"needs --embedding-size {self.hidden_size}")
-        _require(not (self.init_from and self.vocab), "vocab", self.vocab, "cannot be, --init-from brings its own")
+        _require(not (self.init_from and self.vocab), "vocab", self.vocab, "contradicts --init-from, which has its own")
         for name, default in (("min_freq", 1), ("max_size", 0)):
-            given = getattr(self, name) == default or not (self.init_from or self.vocab)
-            _require(given, name, getattr(self, name), "cannot change the vocabulary of --vocab or --init-from")
+            allowed = getattr(self, name) == default or not (self.init_from or self.vocab)
+            _require(allowed, name, getattr(self, name), "cannot change the vocabulary of --vocab or --init-from")
         _require(not self.log_model or self.tracker == "wandb", "log_model", True, "needs --tracker wandb")
         return self
 
@@ -195,10 +207,13 @@ def _require(condition: bool, name: str, value: object, demand: str) -> None:
 
 EXAMPLE = "Example: accelerate launch -m charrnn.train --corpus gutenberg:1597"
 
+SHAPE = ("hidden_size", "num_layers", "embedding_size", "tie_weights")
+"""What a starting model says of the model that is trained, whatever a preset or a file says."""
+
 FIXED_BY_RESUME = (
     *("corpus", "val_corpus", "test_corpus", "val_fraction", "test_fraction", "normalize"),
     *("vocab", "min_freq", "max_size", "init_from", "preset", "seed"),
-    *("hidden_size", "num_layers", "embedding_size", "tie_weights", "batch_size", "optimizer"),
+    *(*SHAPE, "batch_size", "optimizer"),
 )
 """Values that a resumed run cannot change: the text, the model, and what the saved state belongs to."""
 
@@ -266,7 +281,9 @@ def from_values(values: Mapping[str, Any], default_preset: str) -> TrainConfig:
     """The configuration that values by their names ask for, as `parse` makes it of flags."""
     given = _checked(values, "settings")
     base = _base(given, default_preset)
-    return dataclasses.replace(base, **{**given, "preset": base.preset}).check()
+    config = dataclasses.replace(base, **{**given, "preset": base.preset})
+    _refuse_shape(config, given)
+    return config.check()
 
 
 def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
@@ -291,7 +308,16 @@ def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
         description=f"{TrainConfig.__doc__}\n\n{EXAMPLE}\n\n{preset_help()}",
     )
     lists = {name: getattr(parsed, name) or getattr(base, name) for name in _LISTS}
-    return dataclasses.replace(parsed, preset=base.preset, **lists).check()
+    config = dataclasses.replace(parsed, preset=base.preset, **lists)
+    _refuse_shape(config, [arg.partition("=")[0].removeprefix("--").replace("-", "_") for arg in args])
+    return config.check()
+
+
+def _refuse_shape(config: TrainConfig, given: Iterable[str]) -> None:
+    """Raises `ConfigError` if the shape of a starting model is given too, by one of these names."""
+    for name in SHAPE if config.init_from else ():
+        if name in given:
+            raise ConfigError(f"--{name.replace('_', '-')}: the model of --init-from has its own: leave it out")
 
 
 def _base(given: Mapping[str, Any], default_preset: str) -> TrainConfig:
@@ -306,19 +332,13 @@ def _base(given: Mapping[str, Any], default_preset: str) -> TrainConfig:
     return base_config(given.get("preset") or saved.get("preset") or default_preset, saved)
 
 
-def flags_of(config: TrainConfig) -> set[str]:
-    """The names of the values that flags have given it, other than its preset, its file or the resumed run have."""
-    base = _base(dataclasses.asdict(config), config.preset)
-    return {name for name, value in dataclasses.asdict(base).items() if getattr(config, name) != value}
-
-
 def check_resumed(config: TrainConfig, saved: Mapping[str, Any]) -> list[str]:
     """What differs from the run's own configuration, a phrase each; raises `ConfigError` if it cannot be changed."""
     changes = []
     for name, before in saved.items():
         now = getattr(config, name)
-        if now == before:
-            continue
+        if now == before or name == "num_threads":
+            continue  # how many threads there are then is what matters, and said elsewhere
         change = f"--{name.replace('_', '-')} {_flag_value(now)} (it was {_flag_value(before)})"
         if name in FIXED_BY_RESUME:
             raise ConfigError(f"a run cannot be resumed with {change}: start a new one in another --run-dir")

@@ -133,11 +133,12 @@ def restored_position(job: Job, folder: Path) -> Position:
 
 def circumstances(accelerator: Accelerator) -> dict[str, object]:
     """What the last digits of a result depend on besides the configuration."""
+    device = accelerator.device.type
     return {
         "processes": accelerator.num_processes,
-        "device": accelerator.device.type,
+        "device": device,
         "mixed precision": accelerator.mixed_precision,
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() if device == "cpu" else None,
         **versions(),
     }
 

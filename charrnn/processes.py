@@ -19,7 +19,13 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import DynamoBackend, InitProcessGroupKwargs, broadcast_object_list, gather_object
+from accelerate.utils import (
+    DynamoBackend,
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+    gather_object,
+    parse_flag_from_env,
+)
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
@@ -70,6 +76,9 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
             "--mpirun_hostfile FILE, or use `torchrun --nproc-per-node N -m charrnn.train` "
             "(or unset MASTER_PORT, if it was not the launcher that set it)"
         )
+    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if parse_flag_from_env(f"ACCELERATE_USE_{name}"):
+            raise ConfigError(f"{name}: every process has the whole model here: leave it out of accelerate's settings")
     try:
         with _together():
             _join_again()
@@ -79,7 +88,7 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
                 kwargs_handlers=[InitProcessGroupKwargs(timeout=JOINING)],
             )
             _require_plain(accelerator)
-    except (ValueError, ImportError) as error:
+    except ValueError as error:
         raise ConfigError(f"Accelerate cannot start: {' '.join(str(error).split())}") from error
     if accelerator.num_processes != launched_processes():
         raise ConfigError(
@@ -98,9 +107,9 @@ def _require_plain(accelerator: Accelerator) -> None:
         raise ConfigError("--dynamo_backend: nothing here is compiled, an LSTM is one kernel already: leave it out")
     if accelerator.gradient_accumulation_steps != 1:
         raise ConfigError("--gradient_accumulation_steps: gradients are not added up: choose --batch-size instead")
-    kind = accelerator.distributed_type.value
-    if kind != "NO" and not kind.startswith("MULTI_"):
-        raise ConfigError(f"{kind}: every process has the whole model here: leave it out of accelerate's settings")
+    if accelerator.mixed_precision != "no" and not accelerator.native_amp:
+        device = accelerator.device.type
+        raise ConfigError(f"--mixed_precision {accelerator.mixed_precision}: there is none on {device}: leave it out")
 
 
 def wait_at_most(limit: timedelta) -> None:

@@ -114,7 +114,7 @@ class RunFolder:
 
     def _remove_store(self) -> None:
         manifest = self.path / "store" / "store.json"
-        if manifest.exists():
+        if manifest.exists() and read_json(manifest).keys() >= {"version", "tokens", "digest"}:
             manifest.unlink()  # nobody takes what may remain for a store
             shutil.rmtree(manifest.parent, ignore_errors=True)
 
@@ -161,9 +161,9 @@ class RunFolder:
         if self._lock is None:
             return
         if unused and not self.begun:
-            (self.path / ".lock").unlink(missing_ok=True)
             self._remove_store()
             (self.path / "store.lock").unlink(missing_ok=True)
+            (self.path / ".lock").unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
         self._lock.release()

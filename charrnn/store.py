@@ -24,8 +24,12 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """What one corpus gave: its spec, how many documents and characters, and which share of these is <unk>."""
+    """What one corpus gave: its spec, how many documents and characters, and which share of these is <unk>.
 
+    ``split`` is what it was given for: train, val or test. One that was given for training may have given to all.
+    """
+
+    split: str
     spec: str
     documents: int
     characters: int

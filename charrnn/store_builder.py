@@ -106,6 +106,7 @@ def build_store(
 class _Text:
     """A corpus: what was read of it, and how often each character came, if that is counted."""
 
+    split: str
     spec: str
     documents: int = 0
     characters: int = 0
@@ -197,7 +198,7 @@ def _read(
     texts = []
     with _progress("reading text", num_bytes) as progress:
         for split, (spec, documents), is_last in in_order:
-            text = _Text(spec)
+            text = _Text(split.path.stem, spec)
             start = split.tokens
             pieces = text.joined(documents, is_last)
             blocks = _blocks(_normalized(pieces, normalize) if normalize else pieces)
@@ -262,6 +263,7 @@ def _describe(store: Path, texts: list[_Text], splits: list[_Split], vocab: Voca
     vocab.save(store / "vocab.json")
     reports = [
         CorpusReport(
+            text.split,
             text.spec,
             text.documents,
             text.characters,

@@ -34,10 +34,12 @@ def open_text(config: TrainConfig, where: Path, vocab: Vocabulary | None) -> Tok
     settings: dict[str, Any] = {
         "min_freq": config.min_freq,
         "max_size": config.max_size or None,
-        "val_fraction": 0.0 if config.val_corpus else config.val_fraction,
-        "test_fraction": config.test_fraction,
+        "val_fraction": config.fractions[0],
+        "test_fraction": config.fractions[1],
         "normalize": None if config.normalize == "none" else config.normalize,
     }
+    if vocab and not vocab.normal_form:
+        vocab = replace(vocab, normal_form=settings["normalize"])
     folder = where / "store"
     keys = [corpus.fingerprint(spec) for spec, corpus in found] if not folder.exists() else [None]
     if all(keys):
@@ -54,14 +56,21 @@ def open_text(config: TrainConfig, where: Path, vocab: Vocabulary | None) -> Tok
     return open_or_build(folder, build)
 
 
-def text_of(folder: Path, vocab: Vocabulary, where: Path, plugin: tuple[str, ...] = ()) -> TokenStore:
+def text_of(
+    folder: Path,
+    vocab: Vocabulary,
+    where: Path,
+    plugin: tuple[str, ...] = (),
+    block_plugin: tuple[str, ...] = (),
+) -> TokenStore:
     """The text that the run of a checkpoint was trained on; raises a `UserError` if it is not there, or another now."""
     training = read_training(folder)
     config = from_saved(training["config"])
-    config = replace(config, plugin=plugin or config.plugin)
+    config = replace(config, plugin=plugin or config.plugin, block_plugin=block_plugin or config.block_plugin)
     # A run may have been given its vocabulary; any other made its own of the text.
     given = vocab if config.init_from or config.vocab else None
     text = open_text(config, where, given)
     if text.digest != training["text"]:
-        raise CorpusError(f"{' '.join(config.corpus)} is not the text any more that the run was trained on")
+        specs = " ".join((*config.corpus, *config.val_corpus, *config.test_corpus))
+        raise CorpusError(f"{specs}: not the text any more that the run was trained on")
     return text

@@ -9,13 +9,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from charrnn import checkpoint, launcher, processes
-from charrnn.config import TrainConfig, check_resumed, flags_of, load_config, parse, to_json
+from charrnn.config import SHAPE, TrainConfig, check_resumed, load_config, parse, to_json
 from charrnn.errors import CheckpointError, ConfigError, UserError, tell
 from charrnn.job import Job, Position, circumstances, fresh_position, restored_position, versions
 from charrnn.loop import train_to_end
@@ -34,8 +33,6 @@ from charrnn.vocab import Vocabulary
 LOG = logging.getLogger(__name__)
 
 DEFAULT_CORPUS = "python:asyncio"
-SHAPE = ("hidden_size", "num_layers", "embedding_size", "tie_weights")
-"""What a starting model says of the model that is trained."""
 OF_THE_NODE = (
     *("config", "run_dir", "resume", "num_threads"),
     *("corpus", "val_corpus", "test_corpus", "plugin", "block_plugin", "vocab", "init_from"),
@@ -155,21 +152,12 @@ def starting_point(config: TrainConfig, own: Path | None) -> tuple[TrainConfig, 
     if own is not None and checkpoint.checkpoints(own / "checkpoints"):
         if config.init_from:
             saved = load_config(own / "config.json")
-            config = with_shape(config, {name: saved[name] for name in SHAPE})
+            config = replace(config, **{name: saved[name] for name in SHAPE})
         return config, None, Vocabulary.load(own / "vocab.json") if config.init_from or config.vocab else None
     if not config.init_from:
         return config, None, Vocabulary.load(Path(config.vocab)) if config.vocab else None
     model, vocab = checkpoint.load_model(checkpoint.find_model(Path(config.init_from)))
-    return with_shape(config, {name: getattr(model, name) for name in SHAPE}), model, vocab
-
-
-def with_shape(config: TrainConfig, shape: dict[str, Any]) -> TrainConfig:
-    """The configuration with a starting model's shape; raises `ConfigError` for a flag that wants another."""
-    for name in flags_of(config) & shape.keys():
-        if (value := getattr(config, name)) != shape[name]:
-            flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{flag} {value}: the model of --init-from has {shape[name]}: leave {flag} out")
-    return replace(config, **shape)
+    return replace(config, **{name: getattr(model, name) for name in SHAPE}), model, vocab
 
 
 def prepare(
@@ -183,6 +171,8 @@ def prepare(
     """Everything a process needs to train; raises a `UserError` for what cannot work, before anything is written."""
     if config.prompt:
         text.vocab.encode(config.prompt)
+    if config.val_corpus and len(text.val) < 2:
+        raise ConfigError(f"--val-corpus {' '.join(config.val_corpus)}: too short to be measured")
     if config.batch_size < accelerator.num_processes:
         raise ConfigError(
             f"--batch-size {config.batch_size} has fewer rows than the job has processes: "
@@ -229,7 +219,7 @@ def find_checkpoint(job: Job) -> Path | None:
         return None
     before = checkpoint.read_training(newest)["circumstances"]
     for name, now in circumstances(job.accelerator).items():
-        if now != before[name]:
+        if now != before.get(name, now):
             LOG.warning("resuming with %s %s (it was %s): the last digits may differ", name, now, before[name])
     return newest
 
@@ -242,7 +232,7 @@ def begin(job: Job, newest: Path | None) -> None:
     checkpoint.remove_unfinished(run.checkpoints)
     job.tracker.resume(read_lines(run.path / SAMPLES), told_until)
     about = {
-        f"corpus {report.spec}": f"{report.documents} documents, {report.characters} characters, "
+        f"{report.split} corpus {report.spec}": f"{report.documents} documents, {report.characters} characters, "
         f"{report.unknown_share:.4%} <unk>"
         for report in job.text.corpora
     }
@@ -257,7 +247,8 @@ def announce(job: Job, newest: Path | None) -> None:
     """Says what is about to happen."""
     for corpus in job.text.corpora:
         unknown = f", {corpus.unknown_share:.2%} <unk>" if corpus.unknown_share else ""
-        job.terminal.say(f"{corpus.spec}: {corpus.documents} documents, {corpus.characters:,} characters{unknown}")
+        use = {"train": "", "val": " (to validate)", "test": " (for a test)"}[corpus.split]
+        job.terminal.say(f"{corpus.spec}{use}: {corpus.documents} documents, {corpus.characters:,} characters{unknown}")
     parameters = sum(parameter.numel() for parameter in job.model.parameters())
     threads = f", {torch.get_num_threads()} threads each" if job.device.type == "cpu" else ""
     job.terminal.say(

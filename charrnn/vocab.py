@@ -19,7 +19,7 @@ from charrnn.errors import ConfigError, VocabularyError
 
 UNKNOWN = "<unk>"
 FORMAT = "charrnn vocabulary"
-VERSION = 1
+VERSION = 2
 
 NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 Ids: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
@@ -125,10 +125,16 @@ class Vocabulary:
         except ValueError as error:
             raise VocabularyError(f"not a vocabulary: {error}") from error
         match content:
-            case {"format": str(name), "version": int(version), "unknown": unknown, "characters": [*characters]} if (
+            case {
+                "format": str(name),
+                "version": int(version),
+                "unknown": unknown,
+                "normal_form": form,
+                "characters": [*characters],
+            } if (
                 (name, version) == (FORMAT, VERSION)
                 and unknown in (None, UNKNOWN)
-                and (form := content.get("normal_form")) in (None, *get_args(NormalForm))
+                and form in (None, *get_args(NormalForm))
                 and all(isinstance(character, str) and len(character) == 1 for character in characters)
             ):
                 return cls("".join(characters), unknown is not None, form)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from charrnn import checkpoint
-from charrnn.checkpoint import MODEL_FILES
+from charrnn.checkpoint import FORMAT, MODEL_FILES
 from charrnn.config import TrainConfig
 from charrnn.errors import CheckpointError, VocabularyError
 from charrnn.model import CharLSTM
@@ -253,7 +253,9 @@ def test_a_manifest_that_leaves_files_out_is_damaged(listed: dict[str, str], tmp
         checkpoint.verify(folder)
 
 
-@pytest.mark.parametrize("content", ["[]", "null", "{}", '{"format": 1}', '{"format": 1, "sha256": 3}'])
+@pytest.mark.parametrize(
+    "content", ["[]", "null", "{}", f'{{"format": {FORMAT}}}', f'{{"format": {FORMAT}, "sha256": 3}}']
+)
 def test_a_manifest_of_another_shape_is_damaged(content: str, tmp_path: Path) -> None:
     folder = three_checkpoints(tmp_path)[-1]
     (folder / "manifest.json").write_text(content)
@@ -265,11 +267,11 @@ def test_a_manifest_of_another_shape_is_damaged(content: str, tmp_path: Path) ->
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     folders = three_checkpoints(tmp_path)
     for folder in folders:
-        rewrite_manifest(folder, format=2)
-    with pytest.raises(CheckpointError, match="has format 2; this version reads format 1"):
+        rewrite_manifest(folder, format=FORMAT + 1)
+    with pytest.raises(CheckpointError, match=f"has format {FORMAT + 1}; this version reads format {FORMAT}"):
         checkpoint.verify(folders[-1])
     # It is whole, only this program is too old for it: to rename it and start afresh would be to lose the run.
-    with pytest.raises(CheckpointError, match="format 2"):
+    with pytest.raises(CheckpointError, match=f"format {FORMAT + 1}"):
         checkpoint.latest(tmp_path)
     assert all(folder.is_dir() for folder in folders)
 

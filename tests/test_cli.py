@@ -192,6 +192,8 @@ def test_eval_measures_held_out_text_of_its_own(capsys: Output) -> None:
         own = json.loads(output(capsys, "eval", "mine", "--split", split))
         given = json.loads(output(capsys, "eval", "mine", "--corpus", f"files:{name}.txt"))
         assert (own["loss"], own["characters"]) == (pytest.approx(given["loss"], rel=1e-9), size - 1)
+    refused = error(capsys, "eval", "mine", "--corpus", "files:train.txt", "--split", "val")
+    assert "the run has its own --val-corpus: leave out --corpus, or --split" in refused
     assert own["loss"] != rows_of(Path("mine/metrics.jsonl"))[-1]["val_loss"]
     assert "5,000 characters to train on, 700 to validate" in run([*DIRECT, *SMALL, *flags]).stdout
 
@@ -202,7 +204,21 @@ def test_eval_notices_that_the_text_of_the_run_has_changed(capsys: Output) -> No
     run([*DIRECT, *SMALL, *flags])
     assert json.loads(output(capsys, "eval", "mine", "--split", "val"))["characters"] == 500 - 1
     Path("mine.txt").write_text(make_text(5_000)[::-1], encoding="utf-8")
-    assert "files:mine.txt is not the text any more" in error(capsys, "eval", "mine", "--split", "val")
+    assert "files:mine.txt: not the text any more" in error(capsys, "eval", "mine", "--split", "val")
+
+
+def test_eval_takes_the_store_of_a_run_whose_text_is_gone(capsys: Output) -> None:
+    Path("lines.py").write_text(
+        "import charrnn\n\n\n@charrnn.hookimpl\ndef register_corpora(register):\n    register('lines', lines)\n\n\n"
+        "def lines(argument):\n    yield open(argument).read()\n"
+    )
+    Path("mine.txt").write_text(make_text(5_000), encoding="utf-8")
+    flags = ("--max-steps", "2", "--tracker", "none", "--plugin", "lines", "--corpus", "lines:mine.txt")
+    run(["env", "PYTHONPATH=.", *DIRECT, *SMALL, *flags, "--run-dir", "mine"])
+    Path("mine.txt").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path.cwd())
+        assert json.loads(output(capsys, "eval", "mine", "--split", "val"))["characters"] == 500 - 1
 
 
 def test_a_model_remembers_its_normal_form(capsys: Output) -> None:

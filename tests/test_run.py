@@ -124,11 +124,19 @@ def test_a_folder_that_came_to_nothing_is_removed(tmp_path: Path) -> None:
 
 def test_a_store_that_was_built_for_nothing_is_removed_too(tmp_path: Path) -> None:
     run = opened(tmp_path / "run")
-    for name in ("store/store.json", "store/train.bin", "store.lock"):
-        (run.path / name).parent.mkdir(exist_ok=True)
+    (run.path / "store").mkdir()
+    write_json(run.path / "store" / "store.json", {"version": 3, "tokens": {}, "digest": ""})
+    for name in ("store/train.bin", "store.lock"):
         (run.path / name).touch()
     run.close(unused=True)
     assert not run.path.exists()
+
+
+def test_a_folder_of_that_name_that_is_no_store_stays(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    write_json(tmp_path / "store" / "store.json", {"shop": 1})
+    opened(tmp_path).close(unused=True)
+    assert read_json(tmp_path / "store" / "store.json") == {"shop": 1}
 
 
 def test_a_folder_with_something_in_it_stays(tmp_path: Path) -> None:

@@ -134,8 +134,9 @@ def test_held_out_text_of_its_own(folder: Path) -> None:
     store = build_store(folder / "store", *given, val_fraction=0)
     assert texts(store) == ["abc\nd", "xy\nz", "w"]
     assert store.vocab.characters == "\nabcdwxyz"
-    assert [(report.spec, report.characters) for report in store.corpora] == [
-        *(("files:abc", 4), ("files:d", 1), ("files:xy", 3), ("files:z", 1), ("files:w", 1)),
+    assert [(report.split, report.spec, report.characters) for report in store.corpora] == [
+        *(("train", "files:abc", 4), ("train", "files:d", 1)),
+        *(("val", "files:xy", 3), ("val", "files:z", 1), ("test", "files:w", 1)),
     ]
     for part, fractions in (("val", {}), ("test", {"val_fraction": 0, "test_fraction": 0.1})):
         with pytest.raises(ConfigError, match=f"{part}_sources leave no {part}_fraction"):
@@ -492,4 +493,6 @@ def test_a_manifest_is_readable(folder: Path) -> None:
     build(folder, "some text", val_fraction=0.5)
     manifest = json.loads((folder / "store/store.json").read_text(encoding="utf-8"))
     assert manifest["tokens"] == {"train": 4, "val": 5, "test": 0}
-    assert manifest["corpora"] == [{"spec": "files:0", "documents": 1, "characters": 9, "unknown_share": 0.0}]
+    assert manifest["corpora"] == [
+        {"split": "train", "spec": "files:0", "documents": 1, "characters": 9, "unknown_share": 0.0}
+    ]

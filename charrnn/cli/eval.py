@@ -15,7 +15,7 @@ import torch
 import tyro
 
 from charrnn.checkpoint import find_model, load_model, read_training
-from charrnn.config import Repeated
+from charrnn.config import Repeated, from_saved
 from charrnn.corpus import CorpusSpec
 from charrnn.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
 from charrnn.errors import ConfigError, CorpusError
@@ -23,7 +23,7 @@ from charrnn.evaluation import Loss, evaluate, fit_temperature
 from charrnn.launcher import keep_freed_memory, one_blas_thread, share_of_cores
 from charrnn.model import CharLSTM
 from charrnn.plugins import Corpora
-from charrnn.store import TokenStore
+from charrnn.store import TokenStore, is_store
 from charrnn.store_builder import build_store
 from charrnn.text import text_of
 from charrnn.vocab import Vocabulary
@@ -90,7 +90,8 @@ def own_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: P
     if options.split == "all":
         raise ConfigError("no text is given: add --corpus SCHEME:ARGUMENT, or --split val for the run's own")
     require_run(options, folder)
-    return text_of(folder, vocab, temporary, options.plugin)
+    where = options.run if is_store(options.run / "store") else temporary
+    return text_of(folder, vocab, where, plugin=options.plugin, block_plugin=options.block_plugin)
 
 
 def given_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: Path) -> TokenStore:
@@ -98,8 +99,10 @@ def given_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary:
     val_fraction = test_fraction = 0.0
     if options.split != "all":
         require_run(options, folder)
-        config = read_training(folder)["config"]
-        val_fraction, test_fraction = config["val_fraction"], config["test_fraction"]
+        config = from_saved(read_training(folder)["config"])
+        if getattr(config, f"{options.split}_corpus"):
+            raise ConfigError(f"the run has its own --{options.split}-corpus: leave out --corpus, or --split")
+        val_fraction, test_fraction = config.fractions
     corpora = Corpora(options.plugin, options.block_plugin)
     specs = [CorpusSpec.parse(spec) for spec in options.corpus]
     sources = [(str(spec), corpora.find(spec).documents(spec)) for spec in specs]
