@@ -110,10 +110,14 @@ def take_step(job: Job, at: Position, save_due: bool) -> Tensor:
     set_learning_rate(job.optimizer, rate)
     # What is random is drawn for the rows of all processes, so that no row's luck depends on who owns it.
     own = slice(job.share.start, job.share.stop)
-    masks, seams = None, window.seams
+    masks, recurrent, seams = None, None, window.seams
     if config.dropout > 0:
         generator = generator_at(config.seed, at.step, "dropout", device)
         masks = [mask[own] for mask in job.model.dropout_masks(config.batch_size, config.dropout, generator)]
+    if config.drop_connect > 0:
+        recurrent = job.model.drop_connect(
+            config.drop_connect, generator_at(config.seed, at.step, "drop connect", device)
+        )
     if config.state_drop > 0:
         draw = torch.rand(config.batch_size, generator=generator_at(config.seed, at.step, "state drop"))
         seams = [(0, row) for row, number in enumerate(draw[own].tolist()) if number < config.state_drop] + seams
@@ -128,6 +132,7 @@ def take_step(job: Job, at: Position, save_due: bool) -> Tensor:
         num_rows=config.batch_size,
         seams=seams,
         masks=masks,
+        recurrent=recurrent,
         last_only=config.loss_on == "last",
         grad_clip=config.grad_clip,
         stop=bool(job.stop),

@@ -12,7 +12,10 @@ from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from safetensors.torch import load_model
 from torch import Tensor, nn
+from torch.func import functional_call
 
+RECURRENT = "weight_hh_l0"
+"""torch's name of the recurrent weights of a one-layer LSTM."""
 State = tuple[Tensor, Tensor]
 """Hidden and cell state of every layer and row: (h_LBH, c_LBH)."""
 
@@ -95,10 +98,13 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
         load_model(model, file, strict=True)
         return model
 
-    def forward(self, x_TB: Tensor, state: State, masks: list[Tensor] | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x_TB: Tensor, state: State, masks: list[Tensor] | None = None, recurrent: list[Tensor] | None = None
+    ) -> tuple[Tensor, State]:
         """Reads T characters in each of B rows, going on from ``state``; returns (logits_TBV, new state).
 
-        ``masks``, from `dropout_masks`, are multiplied into what each LSTM gives to the next or to the output layer.
+        ``masks``, from `dropout_masks`, are multiplied into what each LSTM gives to the next or to the output layer;
+        ``recurrent``, from `drop_connect`, is used instead of the layers' recurrent weights.
         """
         if self.embedding is not None:
             features_TBF = self.embedding(x_TB)
@@ -107,7 +113,11 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
         h_LBH, c_LBH = state
         new_h, new_c = [], []
         for layer, lstm in enumerate(self.lstms):
-            features_TBF, (h, c) = lstm(features_TBF, (h_LBH[layer : layer + 1], c_LBH[layer : layer + 1]))
+            begin = (h_LBH[layer : layer + 1], c_LBH[layer : layer + 1])
+            if recurrent is None:
+                features_TBF, (h, c) = lstm(features_TBF, begin)
+            else:
+                features_TBF, (h, c) = functional_call(lstm, {RECURRENT: recurrent[layer]}, (features_TBF, begin))
             new_h.append(h)
             new_c.append(c)
             if masks is not None:
@@ -127,3 +137,21 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
         shape, device = (self.num_layers, num_rows, self.hidden_size), self.output.weight.device
         kept = torch.rand(shape, generator=generator, device=device) >= dropout
         return list((kept / (1.0 - dropout)).unbind())
+
+    def drop_connect(self, share: float, generator: torch.Generator) -> list[Tensor]:
+        """The recurrent weights of each layer with a share of them left out and the others scaled up, shape (4 H, H).
+
+        DropConnect (Wan et al. 2013) as applied in AWD-LSTM (Merity et al. 2018): the same weights for all rows and
+        over the whole window. One random byte decides about each, which rounds the share to 256ths: numbers from 0 to
+        1 would take as long as a quarter of a step.
+        """
+        dropped = round(256 * share)
+        kept = []
+        for lstm in self.lstms:
+            weight = lstm.get_parameter(RECURRENT)
+            draws = torch.randint(
+                -(2**63), 2**63 - 1, (-(-weight.numel() // 8),), generator=generator, device=weight.device
+            )
+            mask = draws.view(torch.uint8)[: weight.numel()].view_as(weight) >= dropped
+            kept.append(weight * mask * (256 / (256 - dropped)))
+        return kept

@@ -71,17 +71,22 @@ def forget(state: State, rows: list[int]) -> State:
 
 
 def forward_window(
-    model: CharLSTM, x_TB: Tensor, state: State, seams: list[tuple[int, int]], masks: list[Tensor] | None
+    model: CharLSTM,
+    x_TB: Tensor,
+    state: State,
+    seams: list[tuple[int, int]],
+    masks: list[Tensor] | None,
+    recurrent: list[Tensor] | None = None,
 ) -> tuple[Tensor, State]:
     """Reads a window, in parts where a row has to forget: ``seams`` are pairs of time and row, in order of time."""
     parts, start = [], 0
     for time, group in itertools.groupby(seams, key=itemgetter(0)):
         if time > start:
-            logits, state = model(x_TB[start:time], state, masks)
+            logits, state = model(x_TB[start:time], state, masks, recurrent)
             parts.append(logits)
             start = time
         state = forget(state, [row for _, row in group])
-    logits, state = model(x_TB[start:], state, masks)
+    logits, state = model(x_TB[start:], state, masks, recurrent)
     return torch.cat([*parts, logits]) if parts else logits, state
 
 
@@ -97,6 +102,7 @@ def training_step(
     num_rows: int,
     seams: list[tuple[int, int]],
     masks: list[Tensor] | None,
+    recurrent: list[Tensor] | None,
     last_only: bool,
     grad_clip: float,
     stop: bool,
@@ -110,7 +116,7 @@ def training_step(
     """
     model.zero_grad()
     with accelerator.autocast():
-        logits_TBV, (h_LBH, c_LBH) = forward_window(model, x_TB, state, seams, masks)
+        logits_TBV, (h_LBH, c_LBH) = forward_window(model, x_TB, state, seams, masks, recurrent)
     if last_only:
         logits_TBV, y_TB = logits_TBV[-1:], y_TB[-1:]
     loss_sum = F.cross_entropy(logits_TBV.flatten(0, 1).float(), y_TB.flatten(), reduction="sum")
