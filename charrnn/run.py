@@ -114,7 +114,8 @@ class RunFolder:
 
     def _remove_store(self) -> None:
         manifest = self.path / "store" / "store.json"
-        if manifest.exists() and read_json(manifest).keys() >= {"version", "tokens", "digest"}:
+        content = manifest.read_bytes() if manifest.is_file() else b""
+        if all(name in content for name in (b'"version"', b'"tokens"', b'"digest"')):
             manifest.unlink()  # nobody takes what may remain for a store
             shutil.rmtree(manifest.parent, ignore_errors=True)
 

@@ -240,6 +240,8 @@ def test_values_are_judged_together_with_what_they_are_used_with(
         ("temperatures", (float("inf"),)),
         ("tie_weights", True),
         ("num_threads", 99_999_999_999),
+        ("drop_connect", 1.0),
+        ("drop_connect", -0.1),
     ],
 )
 def test_a_value_that_cannot_be_names_its_flag(name: str, value: Any) -> None:

@@ -33,7 +33,7 @@ from tests.conftest import (
 
 STEPS = 500
 FLAGS = (*SMALL, "--tracker", "none", "--log-every", "1", "--learning-rate", "3e-3", "--max-steps", str(STEPS))
-FLAGS += ("--checkpoint-every", "50", "--eval-every", "120")
+FLAGS += ("--checkpoint-every", "50", "--eval-every", "120", "--drop-connect", "0.1")
 
 
 @pytest.fixture(scope="session")
@@ -285,7 +285,7 @@ def test_processes_that_begin_with_different_models_do_not_train(
     text_file: Path, tmp_path: Path, unbroken: Callable[[int], Path]
 ) -> None:
     (port,) = free_ports(1)
-    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
+    flags = ("--tracker", "none", "--batch-size", "8", "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
     job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     started = []
     for rank, model in enumerate([unbroken(1), unbroken(3)]):

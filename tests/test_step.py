@@ -48,7 +48,7 @@ def make_state() -> State:
 def step(accelerator: Accelerator, model: CharLSTM, gradients: Gradients, rows: range, **changes: Any) -> Any:
     """A step over some of the rows that moves no weight: what it leaves is in the gradients."""
     (x_TB, y_TB), (h_LBH, c_LBH), own = make_batch(), make_state(), slice(rows.start, rows.stop)
-    settings: dict[str, Any] = {"num_rows": ROWS, "seams": [], "masks": None, "last_only": False}
+    settings: dict[str, Any] = {"num_rows": ROWS, "seams": [], "masks": None, "recurrent": None, "last_only": False}
     settings |= {"grad_clip": 0.0, "stop": False, "save": False, **changes}
     standing = torch.optim.SGD(model.parameters(), lr=0.0)
     state = (h_LBH[:, own], c_LBH[:, own])
@@ -112,15 +112,20 @@ def test_clipping_is_that_of_torch(accelerator: Accelerator, max_norm: float) ->
 def test_the_sum_over_processes_is_one_process(accelerator: Accelerator, num_processes: int, last_only: bool) -> None:
     model = make_model()
     masks = model.dropout_masks(ROWS, 0.3, torch.Generator().manual_seed(0))
+
+    def recurrent() -> list[Tensor]:
+        return model.drop_connect(0.3, torch.Generator().manual_seed(0))
+
     whole = Gradients(model.parameters())
-    step(accelerator, model, whole, range(ROWS), last_only=last_only, masks=masks, save=True)
+    step(accelerator, model, whole, range(ROWS), last_only=last_only, masks=masks, recurrent=recurrent(), save=True)
     expected = whole.flat()
     total = torch.zeros_like(expected)
     for process in range(num_processes):
         share = row_share(ROWS, process, num_processes)
         own_masks = [mask[share.start : share.stop] for mask in masks]
         gradients = Gradients(model.parameters())
-        step(accelerator, model, gradients, share, last_only=last_only, masks=own_masks, save=process == 0)
+        changes = {"masks": own_masks, "recurrent": recurrent(), "save": process == 0}
+        step(accelerator, model, gradients, share, last_only=last_only, **changes)
         total += gradients.flat()
     torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-7)
 
@@ -162,6 +167,17 @@ def test_a_seam_at_the_beginning_and_masks_over_all_parts() -> None:
     assert not torch.allclose(unmasked, logits_TBV)
 
 
+def test_the_same_recurrent_weights_over_all_parts() -> None:
+    model, (x_TB, _), state = make_model(), make_batch(), make_state()
+    recurrent = model.drop_connect(0.5, torch.Generator().manual_seed(1))
+    logits_TBV, _ = forward_window(model, x_TB, state, [(4, 2)], None, recurrent)
+    with torch.no_grad():
+        for lstm, weight in zip(model.lstms, recurrent, strict=True):
+            lstm.get_parameter("weight_hh_l0").copy_(weight)
+    expected, _ = forward_window(model, x_TB, state, [(4, 2)], None)
+    torch.testing.assert_close(logits_TBV, expected)
+
+
 def test_a_gradient_does_not_pass_a_seam() -> None:
     model, (x_TB, _) = make_model(), make_batch()
     h_LBH, c_LBH = (part.requires_grad_() for part in make_state())
@@ -189,7 +205,7 @@ def test_steps_learn(accelerator: Accelerator) -> None:
     for _ in range(150):
         training_step(
             accelerator, model, optimizer, gradients, x_TB[:-1], x_TB[1:], model.zero_state(ROWS),
-            num_rows=ROWS, seams=[], masks=None, last_only=False, grad_clip=1.0, stop=False, save=False,
+            num_rows=ROWS, seams=[], masks=None, recurrent=None, last_only=False, grad_clip=1.0, stop=False, save=False,
         )  # fmt: skip
         losses.append(float(gradients.loss))
     assert losses[-1] < losses[0] / 5
