@@ -68,7 +68,9 @@ def write_texts() -> None:
 
 def call(command: str, steps: int = 5) -> int:
     """Runs a command in this process; training with flags that make it short."""
-    short = [*SMALL, "--tracker", "none", "--max-steps", str(steps)]
+    # A starting model has a shape of its own.
+    small = SMALL[SMALL.index("--batch-size") :] if "--init-from" in command else SMALL
+    short = [*small, "--tracker", "none", "--max-steps", str(steps)]
     match shlex.split(command, comments=True):
         case ["accelerate", "launch", "-m", "charrnn.train", *flags] | ["charrnn", "train", *flags]:
             return charrnn.train.main([*flags, *short])
