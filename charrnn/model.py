@@ -153,5 +153,5 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
                 -(2**63), 2**63 - 1, (-(-weight.numel() // 8),), generator=generator, device=weight.device
             )
             mask = draws.view(torch.uint8)[: weight.numel()].view_as(weight) >= dropped
-            kept.append(weight * mask * (256 / (256 - dropped)))
+            kept.append(weight * (mask * (256 / (256 - dropped))))
         return kept

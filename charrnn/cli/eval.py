@@ -66,6 +66,8 @@ def main(args: Sequence[str]) -> int:
     if not options.dynamic and (options.learning_rate, options.decay) != (LEARNING_RATE, DECAY):
         raise ConfigError("--learning-rate and --decay are those of --dynamic: add it")
     folder = find_model(options.run, options.checkpoint)
+    if options.split != "all" and not (folder / "training.json").exists():
+        raise ConfigError(f"{options.run} is a model alone, which does not say what its --split {options.split} is")
     model, vocab = load_model(folder)
     keep_freed_memory()
     torch.set_num_threads(share_of_cores())
@@ -89,7 +91,6 @@ def own_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: P
     """The run's own text, of which training has set something apart."""
     if options.split == "all":
         raise ConfigError("no text is given: add --corpus SCHEME:ARGUMENT, or --split val for the run's own")
-    require_run(options, folder)
     where = options.run if is_store(options.run / "store") else temporary
     return text_of(folder, vocab, where, plugin=options.plugin, block_plugin=options.block_plugin)
 
@@ -98,7 +99,6 @@ def given_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary:
     """The corpora that were given, split as the run's own text was if only a part of them is to be measured."""
     val_fraction = test_fraction = 0.0
     if options.split != "all":
-        require_run(options, folder)
         config = from_saved(read_training(folder)["config"])
         if getattr(config, f"{options.split}_corpus"):
             raise ConfigError(f"the run has its own --{options.split}-corpus: leave out --corpus, or --split")
@@ -109,12 +109,6 @@ def given_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary:
     return build_store(
         temporary / "store", sources, vocab=vocab, val_fraction=val_fraction, test_fraction=test_fraction
     )
-
-
-def require_run(options: EvalOptions, folder: Path) -> None:
-    """Raises `ConfigError` for a model without the half of a checkpoint that says how its text was split."""
-    if not (folder / "training.json").exists():
-        raise ConfigError(f"{options.run} is a model alone, which does not say what its --split {options.split} is")
 
 
 def measure(

@@ -12,7 +12,6 @@ import torch
 import tyro
 
 from charrnn.checkpoint import find_model, load_model, read_training
-from charrnn.config import TrainConfig, load_config
 from charrnn.errors import CheckpointError, UserError
 from charrnn.launcher import share_of_cores
 from charrnn.model import CharLSTM
@@ -47,16 +46,13 @@ def main(args: Sequence[str]) -> int:
     folder = find_model(run, options.checkpoint)
     model, vocab = load_model(folder)
     torch.set_num_threads(share_of_cores())
-    config = TrainConfig(**load_config(run / "config.json"))
     metrics, samples = read_rows(run / METRICS), read_rows(run / SAMPLES)
     try:
         texts: Texts | str = find_texts(folder, vocab, run)
     except UserError as error:
         LOG.warning("the report lacks what needs the run's text: %s", error)
         texts = str(error)
-    page = render(
-        run.resolve().name, facts(config, metrics, folder, model, vocab), metrics, samples, model, vocab, texts
-    )
+    page = render(run.resolve().name, facts(metrics, folder, model, vocab), metrics, samples, model, vocab, texts)
     target = run / "report.html"
     write_text(target, page)
     print(target)
@@ -79,14 +75,12 @@ def find_texts(folder: Path, vocab: Vocabulary, run: Path) -> Texts:
     return Texts(text.train, text.train[-MAX_CHARACTERS:], is_held_out=False)
 
 
-def facts(
-    config: TrainConfig, metrics: Sequence[dict[str, Any]], folder: Path, model: CharLSTM, vocab: Vocabulary
-) -> dict[str, str]:
+def facts(metrics: Sequence[dict[str, Any]], folder: Path, model: CharLSTM, vocab: Vocabulary) -> dict[str, str]:
     """What the head of the page says."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     training = read_training(folder)
     found = {
-        "Text": " + ".join(config.corpus),
+        "Text": " + ".join(training["config"]["corpus"]),
         "Model": f"{model.num_layers} × {model.hidden_size} cells, {parameters:,} parameters, {len(vocab)} characters",
     }
     if metrics:
