@@ -127,7 +127,13 @@ def training_step(
     gradients.save.fill_(float(save))
     if accelerator.num_processes > 1:
         gradients.sum_over_processes()
-    accelerator.unscale_gradients()
+    scaler = accelerator.scaler
+    if scaler:
+        scaler.unscale_(optimizer)
     norm = gradients.clip(grad_clip)
-    optimizer.step()
+    if scaler:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
     return (h_LBH.detach().float(), c_LBH.detach().float()), norm

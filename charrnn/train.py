@@ -186,11 +186,10 @@ def prepare(
     )
     if start:
         model.load_state_dict(start.state_dict())
-    # Not prepared by Accelerate, whose DistributedDataParallel would sum the gradients in an order of its own.
+    # Not prepared by Accelerate: its DistributedDataParallel would sum the gradients in an order of its own, and its
+    # optimizer looks through the installed packages in every step (0.16 ms from a disk, more from a network).
     model.to(accelerator.device)
-    optimizer = accelerator.prepare_optimizer(
-        make_optimizer(config.optimizer, model.parameters(), config.learning_rate, config.weight_decay)
-    )
+    optimizer = make_optimizer(config.optimizer, model.parameters(), config.learning_rate, config.weight_decay)
     return Job(
         config=config,
         accelerator=accelerator,

@@ -14,6 +14,7 @@ from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor
 
 from charrnn.model import CharLSTM, State
+from charrnn.optim import make_optimizer
 from charrnn.rows import RowBatches, row_share
 from charrnn.step import Gradients, forget, forward_window, training_step
 
@@ -209,3 +210,26 @@ def test_steps_learn(accelerator: Accelerator) -> None:
         )  # fmt: skip
         losses.append(float(gradients.loss))
     assert losses[-1] < losses[0] / 5
+
+
+def test_a_scaled_loss_learns_the_same_and_an_overflow_is_skipped(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x_TB, y_TB = make_batch()
+
+    def learned(scale: float) -> CharLSTM:
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale) if scale else None
+        monkeypatch.setattr(accelerator, "scaler", scaler)
+        model = make_model()
+        optimizer = make_optimizer("adamw", model.parameters(), 0.01, 0.1)
+        training_step(
+            accelerator, model, optimizer, Gradients(model.parameters()), x_TB, y_TB, make_state(),
+            num_rows=ROWS, seams=[], masks=None, recurrent=None, last_only=False, grad_clip=0.1, stop=False, save=False,
+        )  # fmt: skip
+        return model
+
+    models = (make_model(), learned(0.0), learned(1024.0), learned(torch.inf))
+    for untouched, own, same, kept in zip(*(model.parameters() for model in models), strict=True):
+        assert not torch.equal(own, untouched)
+        assert torch.equal(own, same)
+        assert torch.equal(kept, untouched)
