@@ -80,7 +80,7 @@ class TrainConfig:
     dropout: float = 0.2
     """Probability of locked dropout between layers and before the output."""
     drop_connect: float = 0.0
-    """Probability that a recurrent weight is left out of a window (DropConnect); at most 0.99."""
+    """Probability that a recurrent weight is left out of a window (DropConnect): 0, or from 0.004 to 0.99."""
     state_drop: float = 0.02
     """Probability that a row forgets its state at the beginning of a window."""
 
@@ -165,7 +165,8 @@ class TrainConfig:
         ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         _require(self.num_threads <= MAX_THREADS, "num_threads", self.num_threads, f"must be at most {MAX_THREADS}")
-        _require(0 <= self.drop_connect <= 0.99, "drop_connect", self.drop_connect, "must be from 0 to 0.99")
+        allowed = self.drop_connect == 0 or 0.004 <= self.drop_connect <= 0.99
+        _require(allowed, "drop_connect", self.drop_connect, "must be 0, or from 0.004 to 0.99")
         for name in ("dropout", "state_drop", "val_fraction", "test_fraction", "warmup"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be at least 0 and below 1")
         _require(

@@ -242,6 +242,7 @@ def test_values_are_judged_together_with_what_they_are_used_with(
         ("num_threads", 99_999_999_999),
         ("drop_connect", 1.0),
         ("drop_connect", -0.1),
+        ("drop_connect", 0.003),
     ],
 )
 def test_a_value_that_cannot_be_names_its_flag(name: str, value: Any) -> None:
