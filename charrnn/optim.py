@@ -36,6 +36,8 @@ def learning_rate_at(
 
     - cosine: linear warm-up over the share ``warmup`` of the run, then a cosine (Loshchilov & Hutter 2017) down to
       ``final`` times the peak.
+    - trapezoid: the same warm-up, the peak until 60 % of the run, then a straight line down to ``final`` times the peak
+      (Zhai et al. 2022; Hägele et al. 2024).
     - constant: the same warm-up, then the peak.
     - char-rnn: the peak, times 0.97 for every epoch after the tenth (Karpathy's char-rnn, its defaults).
     """
@@ -45,8 +47,11 @@ def learning_rate_at(
         return peak * progress / warmup
     if schedule == "constant":
         return peak
-    done = min(1.0, (progress - warmup) / (1.0 - warmup))
-    return peak * (final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * done)))
+    if schedule == "trapezoid":
+        left = min(1.0, max(0.0, 1.0 - progress) / (1.0 - max(0.6, warmup)))
+    else:
+        left = 0.5 * (1.0 + math.cos(math.pi * min(1.0, (progress - warmup) / (1.0 - warmup))))
+    return peak * (final + (1.0 - final) * left)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -17,12 +17,12 @@ def rate(schedule: str, progress: float, *, epoch: float = 0.0, warmup: float = 
     return learning_rate_at(schedule, 2.0, progress=progress, epoch=epoch, warmup=warmup, final=final)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "trapezoid", "constant"])
 def test_the_warm_up_is_linear(schedule: str) -> None:
     assert [rate(schedule, progress) for progress in (0.0, 0.025, 0.05, 0.1)] == pytest.approx([0.0, 0.5, 1.0, 2.0])
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "trapezoid", "constant"])
 def test_without_warm_up_the_peak_comes_first(schedule: str) -> None:
     assert rate(schedule, 0.0, warmup=0.0) == 2.0
 
@@ -36,8 +36,16 @@ def test_the_cosine_goes_from_the_peak_to_its_share() -> None:
     assert rates == sorted(rates, reverse=True)
 
 
-def test_a_last_window_beyond_the_end_does_not_turn_the_rate_up_again() -> None:
-    assert rate("cosine", 1.3) == pytest.approx(0.02)
+def test_the_trapezoid_stays_at_the_peak_and_goes_straight_down() -> None:
+    assert {rate("trapezoid", progress) for progress in (0.1, 0.3, 0.6)} == {2.0}
+    assert [rate("trapezoid", progress) for progress in (0.8, 1.0)] == pytest.approx([2.0 * 0.505, 0.02])
+    assert rate("trapezoid", 1.0, final=0.0) == 0.0
+    assert [rate("trapezoid", progress, warmup=0.8) for progress in (0.4, 0.8, 0.9)] == pytest.approx([1.0, 2.0, 1.01])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "trapezoid"])
+def test_a_last_window_beyond_the_end_does_not_turn_the_rate_up_again(schedule: str) -> None:
+    assert rate(schedule, 1.3) == pytest.approx(0.02)
 
 
 def test_constant_stays_at_the_peak() -> None:
