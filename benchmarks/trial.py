@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from charrnn.evaluation import evaluate
 from charrnn.model import CharLSTM, State
+from charrnn.optim import learning_rate_at
 from charrnn.vocab import Vocabulary
 
 FLAGS: dict[str, tuple[object, str]] = {
@@ -149,15 +150,9 @@ def optimizers(args: argparse.Namespace, model: CharLSTM) -> list[torch.optim.Op
 
 def factor(args: argparse.Namespace, progress: float) -> float:
     """The learning rate as a share of its peak."""
-    if progress < args.warmup:
-        return progress / args.warmup
-    done = min(1.0, (progress - args.warmup) / (1.0 - args.warmup))
-    shapes = {
-        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
-        "linear": 1.0 - done,
-        "trapezoid": min(1.0, (1.0 - progress) / 0.4),
-    }
-    return args.final + (1.0 - args.final) * shapes[args.schedule]
+    if args.schedule != "linear" or progress < args.warmup:
+        return learning_rate_at(args.schedule, 1.0, progress=progress, epoch=0.0, warmup=args.warmup, final=args.final)
+    return args.final + (1.0 - args.final) * max(0.0, (1.0 - progress) / (1.0 - args.warmup))
 
 
 def read(args: argparse.Namespace, model: CharLSTM, x_TB: Tensor, state: State, dropout: float) -> tuple[Tensor, State]:
