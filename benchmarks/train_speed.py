@@ -36,10 +36,6 @@ from charrnn.processes import StopRequest, start_accelerator
 from charrnn.run import RunFolder
 from charrnn.text import open_text
 
-TURNS = 5
-STEPS = 600
-"""Steps in a turn of the bare loop and of the trainer's."""
-
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:
     """Wall time of a call, on a GPU until its work is done."""
@@ -70,7 +66,9 @@ def matrix_size(device: torch.device) -> int:
     return 8192 if device.type == "cuda" else 1024
 
 
-def bare_loop(config: TrainConfig, vocab_size: int, device: torch.device, dtype: torch.dtype) -> Callable[[], None]:
+def bare_loop(
+    config: TrainConfig, steps: int, vocab_size: int, device: torch.device, dtype: torch.dtype
+) -> Callable[[], None]:
     """The least that learns: embedding, nn.LSTM, linear output, backward, optimizer, on one window again and again."""
     embedding = nn.Embedding(vocab_size, config.embedding_size or vocab_size).to(device)
     lstm = nn.LSTM(config.embedding_size or vocab_size, config.hidden_size, config.num_layers).to(device)
@@ -80,7 +78,7 @@ def bare_loop(config: TrainConfig, vocab_size: int, device: torch.device, dtype:
     window = torch.randint(vocab_size, (config.seq_length, config.batch_size), device=device)
 
     def run() -> None:
-        for _ in range(STEPS):
+        for _ in range(steps):
             optimizer.zero_grad()
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 hidden, _ = lstm(embedding(window))
@@ -109,7 +107,7 @@ def prepared(flags: list[str], folder: Path, stop: StopRequest) -> Job:
     return job
 
 
-def compare(job: Job) -> None:
+def compare(job: Job, turns: int, steps: int) -> None:
     """Prints the three rates, medians over the turns, and the ratios of neighbours in time."""
     config = job.config
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(job.accelerator.mixed_precision, torch.float32)
@@ -117,18 +115,18 @@ def compare(job: Job) -> None:
 
     def ours() -> None:
         # Without validation text: an evaluation is measured by itself.
-        segment = replace(config, max_steps=at.step + STEPS)
+        segment = replace(config, max_steps=at.step + steps)
         train_to_end(replace(job, config=segment, text=replace(job.text, val=job.text.val[:0])), at)
 
     product = matrix_product(job.device, dtype)
-    bare = bare_loop(config, len(job.text.vocab), job.device, dtype)
+    bare = bare_loop(config, steps, len(job.text.vocab), job.device, dtype)
     loops = (product, bare, ours)
     for loop in loops:
         loop()
-    times = [[seconds(loop, job.device) for loop in loops] for _ in range(TURNS)]
-    work = (40.0 * matrix_size(job.device) ** 3, operations(job) * STEPS, operations(job) * STEPS)
+    times = [[seconds(loop, job.device) for loop in loops] for _ in range(turns)]
+    work = (40.0 * matrix_size(job.device) ** 3, operations(job) * steps, operations(job) * steps)
     names = ("matrix product", "bare nn.LSTM loop", "charrnn.train")
-    chars = config.batch_size * config.seq_length * STEPS
+    chars = config.batch_size * config.seq_length * steps
     for name, amount, column in zip(names, work, zip(*times, strict=True), strict=True):
         median = statistics.median(column)
         speed = "" if name == names[0] else f"  {chars / median:>9,.0f} characters/s"
@@ -140,7 +138,7 @@ def compare(job: Job) -> None:
     print(f"an evaluation of {len(job.text.val):,} characters: {evaluation:.2f} s")
 
 
-def start_up(flags: list[str], folder: Path) -> None:
+def start_up(flags: list[str], folder: Path, turns: int) -> None:
     """Prints how long `accelerate launch -m charrnn.train` takes to its first step, and what of it is not ours."""
     launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet"]
     ours = ["-m", "charrnn.train", *flags, "--tracker", "none", "--sample-length", "0"]
@@ -149,7 +147,7 @@ def start_up(flags: list[str], folder: Path) -> None:
     empty.write_text("")
     names = ("accelerate launch of an empty script", "python -c 'import torch, accelerate'", "to the first step")
     rows = []
-    for turn in range(TURNS):
+    for turn in range(turns):
         run_dir = folder / f"start-{turn}"
         row = []
         for line in ([*launch, str(empty)], [sys.executable, "-c", "import torch, accelerate"]):
@@ -180,6 +178,9 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("text")
+    parser.add_argument("--turns", type=int, default=5, help="turns, of which the median is taken (5)")
+    parser.add_argument("--steps", type=int, default=600, help="steps of each loop in a turn (600)")
+    parser.add_argument("--starts", type=int, default=5, help="how often training is started anew (5)")
     arguments, rest = parser.parse_known_args()
     flags = ["--corpus", f"files:{arguments.text}", *rest]
     os.environ.setdefault("WANDB_MODE", "offline")
@@ -193,10 +194,11 @@ def main() -> None:
             f"{job.accelerator.mixed_precision}: hidden {config.hidden_size}, layers {config.num_layers}, "
             f"embedding {config.embedding_size}, {config.batch_size} rows, windows of {config.seq_length}"
         )
-        compare(job)
+        compare(job, arguments.turns, arguments.steps)
         job.tracker.finish(failed=False)
         job.run.close()
-        start_up(flags, Path(folder))
+        if arguments.starts:
+            start_up(flags, Path(folder), arguments.starts)
 
 
 if __name__ == "__main__":

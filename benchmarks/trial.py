@@ -77,15 +77,15 @@ FLAGS: dict[str, tuple[object, str]] = {
 }
 
 
-def parsed() -> argparse.Namespace:
-    """The switches of this trial."""
+def parsed(flags: list[str] | None = None) -> argparse.Namespace:
+    """The switches of this trial, by default from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text")
     for name, (default, summary) in FLAGS.items():
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=type(default), default=default, help=f"{summary} ({default})")
     parser.add_argument("--eval-at", type=float, nargs="*", default=[], help="thousands of characters")
-    return parser.parse_args()
+    return parser.parse_args(flags)
 
 
 def build(args: argparse.Namespace, vocab_size: int) -> CharLSTM:
@@ -187,7 +187,7 @@ def window_loss(
     state = (torch.where(kept, state[0], 0.0), torch.where(kept, state[1], 0.0))
     if args.unit_drop:
         state = (state[0] * (torch.rand_like(state[0]) >= args.unit_drop), state[1])
-    with torch.autocast("cpu", torch.bfloat16, enabled=bool(args.bf16)):
+    with torch.autocast(x_TB.device.type, torch.bfloat16, enabled=bool(args.bf16)):
         features, (h, c) = read(args, model, x_TB, state, dropout)
         logits = model.output(features)
     extra = torch.zeros(())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,14 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
                 if "bias" in name:
                     forget = slice(hidden_size, 2 * hidden_size)
                     parameter[forget] = 1.0 if "bias_ih" in name and not fresh_inputs else 0.0
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """What the mixin's `save_pretrained` calls.
+
+        On a GPU the weights of an LSTM lie in one block of memory, for cuDNN, which safetensors refuses to save: what
+        is saved is a copy, in which each has its own.
+        """
+        super(CharLSTM, copy.deepcopy(self).cpu())._save_pretrained(save_directory)
 
     @classmethod
     def _from_pretrained(

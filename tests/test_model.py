@@ -183,6 +183,20 @@ def test_a_saved_model_comes_back_bit_for_bit(shape: dict[str, int], tmp_path: P
         assert loaded.output.weight is loaded.embedding.weight
 
 
+def test_weights_in_one_block_of_memory_are_saved_too(tmp_path: Path) -> None:
+    model = make(hidden_size=12, num_layers=2)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    # As cuDNN wants them on a GPU.
+    for lstm in model.lstms:
+        weights = list(lstm.parameters())
+        block = torch.cat([weight.detach().flatten() for weight in weights])
+        for weight, part in zip(weights, block.split([weight.numel() for weight in weights]), strict=True):
+            weight.data = part.view_as(weight)
+    model.save_pretrained(tmp_path)
+    loaded = CharLSTM.from_pretrained(str(tmp_path)).state_dict()
+    assert all(torch.equal(loaded[name], weight) for name, weight in before.items())
+
+
 def test_weights_that_are_not_whole_are_not_loaded_in_part(tmp_path: Path) -> None:
     make(hidden_size=12).save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
