@@ -165,13 +165,14 @@ def read(args: argparse.Namespace, model: CharLSTM, x_TB: Tensor, state: State, 
         features = features * ((torch.rand(features.shape[1:]) >= args.input_dropout) / (1 - args.input_dropout))
     new_h, new_c = [], []
     for layer, lstm in enumerate(model.lstms):
-        weights = {}
+        weights = dict(lstm.named_parameters())
         if dropped := args.drop_connect or args.column_drop:
-            weight = lstm.weight_hh_l0
+            weight = weights["weight_hh_l0"]
             shape = weight.shape if args.drop_connect else weight.shape[1:]
-            weights = {"weight_hh_l0": weight * ((torch.rand(shape) >= dropped) / (1 - dropped))}
+            weights["weight_hh_l0"] = weight * ((torch.rand(shape) >= dropped) / (1 - dropped))
         begin = (state[0][layer : layer + 1], state[1][layer : layer + 1])
-        features, (h, c) = torch.func.functional_call(lstm, weights, (features, begin))
+        # Not functional_call: it makes the module pack its weights anew, which moves them away from a CUDA graph.
+        features, h, c = torch.lstm(features, begin, list(weights.values()), True, 1, 0.0, True, False, False)
         new_h.append(h)
         new_c.append(c)
         if masks:

@@ -1,12 +1,12 @@
 """Many trials of techniques at once, on one GPU: `trial.py`'s model, switches and lines, its step as a CUDA graph.
 
-    python benchmarks/trials_on_gpu.py TEXT < LINES
+    python benchmarks/trials_on_gpu.py < LINES
 
-takes the flags of one trial of `trial.py` from each line, trains them side by side and prints the JSON line of each as
-it ends, and its figures as they come to the standard error. A model of this size fills a fraction of a GPU, and its
-step is a few hundred short kernels, which a graph starts at once. Switches that change the shape of a window in a run
-(--grow-at, --min-seq-length), --dropout-ramp, --average and muon are `trial.py`'s alone. "seconds" is the wall time
-since the start, of all trials together.
+takes the arguments of one `trial.py` from each line (the text, then flags), trains them side by side and prints the
+JSON line of each as it ends, and its figures as they come to the standard error. A model of this size fills a fraction
+of a GPU, and its step is a few hundred short kernels, which a graph starts at once. Switches that change the shape of a
+window in a run (--grow-at, --min-seq-length), --dropout-ramp, --average and muon are `trial.py`'s alone. "seconds" is
+the wall time since the start, of all trials together.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def encoded(path: str) -> tuple[Vocabulary, npt.NDArray[np.unsignedinteger]]:
 class Trial:
     """One trial: its model and place on the GPU, and the graph of its training step."""
 
-    def __init__(self, text: str, line: str) -> None:
+    def __init__(self, line: str) -> None:
         self.line = line
-        self.args = args = trial.parsed([text, *line.split()])
-        vocab, tokens = encoded(text)
+        self.args = args = trial.parsed(line.split())
+        vocab, tokens = encoded(args.text)
         val_at = int(len(tokens) * (1 - args.val_fraction - args.test_fraction))
         test_at = int(len(tokens) * (1 - args.test_fraction))
         self.val, self.test = tokens[val_at:test_at], tokens[test_at:]
@@ -134,13 +134,12 @@ class Trial:
 def main() -> None:
     """Trains all lines and prints what came of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text")
     parser.add_argument("--at-once", type=int, default=16, help="trials that run side by side (16)")
     args = parser.parse_args()
     waiting: list[Trial] = []
     for line in filter(str.strip, sys.stdin.read().splitlines()):
         try:
-            waiting.append(Trial(args.text, line))
+            waiting.append(Trial(line))
         except (AssertionError, RuntimeError, ValueError) as error:
             print(json.dumps({"command": line, "error": str(error)}), flush=True)
     active: list[Trial] = []

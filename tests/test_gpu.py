@@ -24,7 +24,7 @@ def losses(run_dir: Path) -> list[float]:
     return [row["train_loss"] for row in rows_of(run_dir / "metrics.jsonl")]
 
 
-@pytest.mark.filterwarnings("ignore:RNN module weights:UserWarning")
+@pytest.mark.filterwarnings("ignore:RNN module weights:UserWarning", "ignore:Synchronization debug mode:UserWarning")
 @pytest.mark.parametrize("flags", [(), ("--drop-connect", "0.2"), ("--num-layers", "2")], ids=["", "dropped", "layers"])
 def test_a_step_never_waits_for_the_gpu(
     flags: tuple[str, ...], train: Train, text_file: Path, monkeypatch: pytest.MonkeyPatch
