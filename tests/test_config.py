@@ -34,7 +34,7 @@ def one_line(error: pytest.ExceptionInfo[ConfigError]) -> str:
 def test_without_flags_the_default_preset_is_taken() -> None:
     assert parse([], "laptop") == TrainConfig(preset="laptop")
     gpu = parse([], "gpu")
-    assert (gpu.preset, gpu.hidden_size, gpu.num_layers) == ("gpu", 1024, 2)
+    assert (gpu.preset, gpu.hidden_size, gpu.schedule) == ("gpu", 1024, "trapezoid")
 
 
 def test_flags_win_over_a_file_over_a_preset_over_the_defaults(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_resuming_a_run_that_has_not_begun_is_a_fresh_start(tmp_path: Path) -> N
         ({"preset": "karpathy", "hidden_size": 33}, ["--preset", "karpathy", "--hidden-size", "33"]),
         ({"corpus": ["files:a", "files:b"]}, ["--corpus", "files:a", "--corpus", "files:b"]),
         ({"temperatures": [0.5], "tie_weights": False}, ["--temperatures", "0.5", "--no-tie-weights"]),
-        ({"preset": "gpu", "min_seq_length": 100}, ["--preset", "gpu", "--min-seq-length", "100"]),
+        ({"preset": "gpu", "min_seq_length": 50}, ["--preset", "gpu", "--min-seq-length", "50"]),
     ],
 )
 def test_values_from_python_are_what_flags_are(values: dict[str, Any], flags: list[str]) -> None:
@@ -202,7 +202,7 @@ def test_a_choice_is_spelled_as_it_has_to_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "flags"),
     [
-        pytest.param({"min_seq_length": 100}, ["--preset", "gpu"], id="with its preset"),
+        pytest.param({"min_seq_length": 50}, ["--preset", "gpu"], id="with its preset"),
         pytest.param(
             {"preset": "karpathy", "embedding_size": 128, "tie_weights": True}, [], id="with the file's preset"
         ),
