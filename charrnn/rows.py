@@ -58,5 +58,6 @@ class RowBatches:
     def window(self, time: int, length: int) -> Window:
         """The window that begins at a time and is ``length`` characters long."""
         position_TB = (self._starts + (time + np.arange(length, dtype=np.int64))[:, None]) % self._text_length
-        seams = [(int(t), int(row)) for t, row in np.argwhere(position_TB == 0)] if time > 0 else []
+        times, rows = np.nonzero(position_TB == 0)
+        seams = list(zip(times.tolist(), rows.tolist(), strict=True)) if time > 0 else []
         return Window(self._tokens[position_TB].astype(np.int64), self._tokens[position_TB + 1].astype(np.int64), seams)

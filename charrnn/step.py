@@ -30,6 +30,11 @@ class Gradients:
         self.numbers = torch.zeros(3, device=self.parameters[0].device)
         self.loss, self.stop, self.save = self.numbers.unbind()
 
+    def clear(self) -> None:
+        """Forgets the gradients: backward then leaves its own, and does not add to a buffer of zeros."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
     def flat(self) -> Tensor:
         """All gradients and the three numbers, one after another."""
         return torch.cat([*(gradient.flatten() for gradient in self._all()), self.numbers])
@@ -53,12 +58,11 @@ class Gradients:
         gradients = self._all()
         # Not torch's norm: on a CPU it is computed by one thread, meanwhile the others fall asleep, and the
         # multiplication below waits 2 ms for them.
-        norm = torch.stack([gradient.flatten().dot(gradient.flatten()) for gradient in gradients]).sum().sqrt()
-        if max_norm > 0:
-            scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-            # Only on a CPU is the value known without waiting for it, and nearly always 1.
-            if scale.device.type != "cpu" or scale != 1.0:
-                torch._foreach_mul_(gradients, scale)
+        flat = [gradient.flatten() for gradient in gradients]
+        norm = torch.stack([gradient.dot(gradient) for gradient in flat]).sum().sqrt()
+        # Only on a CPU is the norm known without waiting for it, and nearly always within the limit.
+        if max_norm > 0 and not (norm.device.type == "cpu" and float(norm) < max_norm):
+            torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
 
@@ -114,7 +118,7 @@ def training_step(
     each window's last character). It is left in ``gradients.loss``, and how many processes asked to stop and to save
     in ``gradients.stop`` and ``gradients.save``: summed over processes.
     """
-    model.zero_grad()
+    gradients.clear()
     with accelerator.autocast():
         logits_TBV, (h_LBH, c_LBH) = forward_window(model, x_TB, state, seams, masks, recurrent)
     if last_only:
