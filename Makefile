@@ -4,14 +4,21 @@ BIN := .venv/bin
 
 .PHONY: install train test test-slow test-browser test-cluster soak check clean
 
-install: .venv/installed
+INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --config-settings editable_mode=strict --editable
 
-.venv/installed: pyproject.toml constraints.txt
+# What training needs comes first, and alone: it takes half the time of what the tests need.
+.venv/trains: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --config-settings editable_mode=strict --editable '.[dev]'
+	$(INSTALL) .
 	touch $@
 
-train: install
+install: .venv/installed
+
+.venv/installed: .venv/trains
+	$(INSTALL) '.[dev]'
+	touch $@
+
+train: .venv/trains
 	$(BIN)/accelerate launch --quiet -m charrnn.train $(ARGS)
 
 test: install

@@ -48,7 +48,8 @@ def main() -> None:
         axes.plot(*curve(run), marker=".", label=run.name)
     for name, loss in REFERENCES.items():
         axes.axhline(loss, linestyle=":", color="gray")
-        axes.annotate(name, (0.99, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="gray")
+        place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+        axes.annotate(name, (0.99, loss), fontsize="small", color="gray", **place)
     axes.set(
         xlabel="minutes of training", ylabel="validation loss, nats per character", xlim=(0, None), ylim=(1.35, 2.0)
     )

@@ -60,6 +60,7 @@ FLAGS: dict[str, tuple[object, str]] = {
     "column_drop": (0.0, "dropout of the columns of the recurrent weights, the same for all rows, a mask a window"),
     "state_drop": (0.02, "probability that a row forgets its state before a window"),
     "unit_drop": (0.0, "probability that a cell's hidden state is zero at the beginning of a window"),
+    "learned_state": (0, "1: the state that rows begin with is learnt, not zero"),
     "ahead": (0.0, "weight of a second loss: the character after the next, from an output layer of its own"),
     "average": (0.0, "decay of a moving average of the weights, evaluated beside them"),
     "embedding_std": (1.0, "of the first embedding; 0 for uniform from -0.1 to 0.1"),
@@ -77,6 +78,19 @@ FLAGS: dict[str, tuple[object, str]] = {
 }
 
 
+class LearnedStart(CharLSTM):
+    """A model that learns the state it begins with."""
+
+    def __init__(self, vocab_size: int, hidden_size: int, num_layers: int, embedding_size: int) -> None:
+        super().__init__(vocab_size, hidden_size, num_layers, embedding_size)
+        self.start = nn.Parameter(torch.zeros(2 * num_layers, hidden_size))
+
+    def zero_state(self, num_rows: int) -> State:
+        """The learnt state of so many rows."""
+        h_LH, c_LH = self.start.chunk(2)
+        return h_LH[:, None].expand(-1, num_rows, -1), c_LH[:, None].expand(-1, num_rows, -1)
+
+
 def parsed(flags: list[str] | None = None) -> argparse.Namespace:
     """The switches of this trial, by default from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -90,7 +104,8 @@ def parsed(flags: list[str] | None = None) -> argparse.Namespace:
 
 def build(args: argparse.Namespace, vocab_size: int) -> CharLSTM:
     """The model, with the first weights that the trial wants."""
-    model = CharLSTM(vocab_size, args.hidden_size, args.num_layers, args.embedding_size)
+    kind = LearnedStart if args.learned_state else CharLSTM
+    model = kind(vocab_size, args.hidden_size, args.num_layers, args.embedding_size)
     assert model.embedding is not None
     with torch.no_grad():
         if args.embedding_std:
@@ -122,7 +137,7 @@ def optimizers(args: argparse.Namespace, model: CharLSTM) -> list[torch.optim.Op
     found: list[torch.optim.Optimizer] = []
     matrices = [p for p in model.lstms.parameters() if p.ndim > 1]
     matrices += [model.get_parameter("ahead.weight")] if args.ahead else []
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    vectors = [p for name, p in model.named_parameters() if p.ndim <= 1 or name == "start"]
     if args.optimizer == "muon":
         found.append(torch.optim.Muon(matrices, lr=args.muon_rate, weight_decay=args.weight_decay, momentum=0.95))
         matrices = []
@@ -185,7 +200,8 @@ def window_loss(
 ) -> tuple[Tensor, Tensor, State]:
     """The mean loss of a window, what is added to it for learning, and the state after it."""
     kept = (torch.rand(x_TB.shape[1]) >= args.state_drop).view(1, -1, 1)
-    state = (torch.where(kept, state[0], 0.0), torch.where(kept, state[1], 0.0))
+    fresh = model.zero_state(x_TB.shape[1])
+    state = (torch.where(kept, state[0], fresh[0]), torch.where(kept, state[1], fresh[1]))
     if args.unit_drop:
         state = (state[0] * (torch.rand_like(state[0]) >= args.unit_drop), state[1])
     with torch.autocast(x_TB.device.type, torch.bfloat16, enabled=bool(args.bf16)):
@@ -196,7 +212,12 @@ def window_loss(
         later = F.linear(features[:-1], model.get_parameter("ahead.weight"), model.get_parameter("ahead.bias"))
         extra = args.ahead * F.cross_entropy(later.flatten(0, 1).float(), y_TB[1:].flatten())
     loss = F.cross_entropy(logits.flatten(0, 1).float(), y_TB.flatten())
-    return loss, extra, (h.detach().float(), c.detach().float())
+    return loss, extra, detached((h, c))
+
+
+def detached(state: State) -> State:
+    """A state to go on from, without what it was computed from."""
+    return state[0].detach().float(), state[1].detach().float()
 
 
 def run(args: argparse.Namespace) -> list[dict[str, float]]:
@@ -216,7 +237,7 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
     num_rows, seq_length, grown = args.batch_size, args.seq_length, not args.grow_at
     row_length = (len(train) - 1) // num_rows
     starts = np.arange(num_rows) * row_length
-    state, time_, seen, step = model.zero_state(num_rows), 0, 0, 0
+    state, time_, seen, step = detached(model.zero_state(num_rows)), 0, 0, 0
     total, stop = args.characters * 1000, (args.stop_at or args.characters) * 1000
     due = sorted(1000 * at for at in args.eval_at)
     figures, losses, cpu, clock = [], [], 0.0, time.process_time()
@@ -226,7 +247,7 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
             if args.grown_batch_size:
                 num_rows, time_ = args.grown_batch_size, 0
                 row_length = (len(train) - 1) // num_rows
-                starts, state = np.arange(num_rows) * row_length, model.zero_state(num_rows)
+                starts, state = np.arange(num_rows) * row_length, detached(model.zero_state(num_rows))
         length = seq_length
         if args.min_seq_length:
             length = int(np.random.default_rng(step).integers(args.min_seq_length, args.seq_length + 1))

@@ -75,7 +75,8 @@ class Trial:
             shares = [trial.factor(args, (step + 1) * self.chars / total) for step in range(self.steps)]
             self.shares = torch.tensor([*shares, 0.0])
             self.step, self.loss = torch.zeros(1, dtype=torch.int64), torch.zeros(())
-            self.state = self.model.zero_state(args.batch_size)
+            h, c = trial.detached(self.model.zero_state(args.batch_size))
+            self.state = (h.clone(), c.clone())
             self.graph = self.captured()
 
     def captured(self) -> torch.cuda.CUDAGraph:
