@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --config-settings editable_mode=strict --editable
 
-# What training needs comes first, and alone: it takes half the time of what the tests need.
+# What training needs comes first: alone it takes half as long as with what the tests need.
 .venv/trains: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(INSTALL) .

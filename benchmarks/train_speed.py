@@ -4,9 +4,9 @@
 
 prints, from one process and in turns, the rate of a large matrix product, the speed of a loop that does nothing but
 forward, backward and optimizer at the run's shape, and that of the trainer's own loop with everything on: windows from
-the store, locked dropout, state drop, clipping, schedule, metrics, tracker (wandb offline) and a checkpoint in every
-turn. Then it starts `accelerate launch -m charrnn.train` anew, a few times, and says where the time to the first step
-goes. The store is built before anything is timed.
+the store, locked dropout, state drop, clipping, schedule, metrics, tracker (wandb offline), and checkpoints: one in
+every turn, and where an epoch ends. Then it starts `accelerate launch -m charrnn.train` anew, a few times, and says
+where the time to the first step goes. The store is built before anything is timed.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class LearnedStart(CharLSTM):
     def zero_state(self, num_rows: int) -> State:
         """The learnt state of so many rows."""
         h_LH, c_LH = self.start.chunk(2)
-        return h_LH[:, None].expand(-1, num_rows, -1), c_LH[:, None].expand(-1, num_rows, -1)
+        return h_LH[:, None].repeat(1, num_rows, 1), c_LH[:, None].repeat(1, num_rows, 1)
 
 
 def parsed(flags: list[str] | None = None) -> argparse.Namespace:

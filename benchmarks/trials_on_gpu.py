@@ -4,9 +4,8 @@
 
 takes the arguments of one `trial.py` from each line (the text, then flags), trains them side by side and prints the
 JSON line of each as it ends, and its figures as they come to the standard error. A model of this size fills a fraction
-of a GPU, and its step is a few hundred short kernels, which a graph starts at once. Switches that change the shape of a
-window in a run (--grow-at, --min-seq-length), --dropout-ramp, --average and muon are `trial.py`'s alone. "seconds" is
-the wall time since the start, of all trials together.
+of a GPU, and its step is a few hundred short kernels, which a graph starts at once. Some switches, and muon, are
+`trial.py`'s alone. "seconds" is the wall time since the start, of all trials together.
 """
 
 from __future__ import annotations
@@ -30,6 +29,8 @@ from charrnn.evaluation import evaluate
 from charrnn.vocab import Vocabulary
 
 DEVICE = torch.device("cuda")
+CPU_ONLY = ("grow_at", "min_seq_length", "dropout_ramp", "noise", "average")
+"""Switches that a graph does not have: they change the step during the run, or what is beside it."""
 LOOK_EVERY = 50
 """Steps between two waits for the GPU."""
 
@@ -48,6 +49,8 @@ class Trial:
     def __init__(self, line: str) -> None:
         self.line = line
         self.args = args = trial.parsed(line.split())
+        if used := [name for name in CPU_ONLY if getattr(args, name)]:
+            raise ValueError(f"{', '.join(used)}: trial.py alone has it")
         vocab, tokens = encoded(args.text)
         val_at = int(len(tokens) * (1 - args.val_fraction - args.test_fraction))
         test_at = int(len(tokens) * (1 - args.test_fraction))
@@ -56,7 +59,8 @@ class Trial:
         self.done, self.chars = 0, args.batch_size * args.seq_length
         total, stop = args.characters * 1000, (args.stop_at or args.characters) * 1000
         self.steps = math.ceil(stop / self.chars)
-        self.due = sorted({*(math.ceil(1000 * at / self.chars) for at in args.eval_at), self.steps})
+        due = {math.ceil(1000 * at / self.chars) for at in args.eval_at} | {self.steps}
+        self.due = sorted(step for step in due if 0 < step <= self.steps)
         self.stream = torch.cuda.Stream()
         with torch.cuda.stream(self.stream), DEVICE:
             # Random numbers of its own: graphs that share a generator would disturb each other.

@@ -19,7 +19,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "gpu": (
-        "one GPU or several (the default where there is one)",
+        "one GPU (the default where there is one)",
         {
             "hidden_size": 1024,
             "dropout": 0.4,

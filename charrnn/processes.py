@@ -104,7 +104,7 @@ def start_accelerator(*, num_threads: int, deterministic: bool) -> Accelerator:
 def _require_plain(accelerator: Accelerator) -> None:
     """Raises `ConfigError` for what Accelerate was asked to do and this trainer would not do."""
     if accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
-        raise ConfigError("--dynamo_backend: nothing here is compiled, an LSTM is one kernel already: leave it out")
+        raise ConfigError("--dynamo_backend: nothing here is compiled, the LSTM is oneDNN's or cuDNN's: leave it out")
     if accelerator.gradient_accumulation_steps != 1:
         raise ConfigError("--gradient_accumulation_steps: gradients are not added up: choose --batch-size instead")
     if accelerator.mixed_precision != "no" and not accelerator.native_amp:

@@ -31,7 +31,7 @@ class Gradients:
         self.loss, self.stop, self.save = self.numbers.unbind()
 
     def clear(self) -> None:
-        """Forgets the gradients: backward then leaves its own, and does not add to a buffer of zeros."""
+        """Drops the gradients, so that backward stores new ones instead of adding to zeros."""
         for parameter in self.parameters:
             parameter.grad = None
 

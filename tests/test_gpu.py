@@ -25,7 +25,9 @@ def losses(run_dir: Path) -> list[float]:
 
 
 @pytest.mark.filterwarnings("ignore:RNN module weights:UserWarning", "ignore:Synchronization debug mode:UserWarning")
-@pytest.mark.parametrize("flags", [(), ("--drop-connect", "0.2"), ("--num-layers", "2")], ids=["", "dropped", "layers"])
+@pytest.mark.parametrize(
+    "flags", [(), ("--drop-connect", "0.2"), ("--num-layers", "2")], ids=["plain", "dropped", "layers"]
+)
 def test_a_step_never_waits_for_the_gpu(
     flags: tuple[str, ...], train: Train, text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,8 +49,8 @@ def test_a_step_never_waits_for_the_gpu(
     assert watched == list(range(3, 40))
 
 
-def test_a_gpu_loses_what_the_cpu_does(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What is random is drawn by the device's own generator: without it both see the same.
+def test_losses_on_a_gpu_are_those_of_the_cpu(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Dropout is drawn by the device's own generator, and first weights and dropped states by the CPU's.
     flags = (*QUIET, "--corpus", f"files:{text_file}", "--dropout", "0", "--log-every", "1")
     flags += ("--max-steps", "60")
     run(DIRECT, *flags, "--run-dir", "gpu")
