@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import math
 import sys
@@ -215,6 +216,22 @@ def window_loss(
     return loss, extra, detached((h, c))
 
 
+@functools.cache
+def encoded(path: str) -> tuple[Vocabulary, npt.NDArray[np.int64]]:
+    """A text's vocabulary and tokens."""
+    text = Path(path).read_text(encoding="utf-8")
+    vocab = Vocabulary.from_counts(Counter(text))
+    return vocab, vocab.encode(text).astype(np.int64)
+
+
+def split(args: argparse.Namespace) -> tuple[Vocabulary, *tuple[npt.NDArray[np.int64], ...]]:
+    """The vocabulary of the trial's text, and the tokens to train, to validate and to test on."""
+    vocab, tokens = encoded(args.text)
+    val_at = int(len(tokens) * (1 - args.val_fraction - args.test_fraction))
+    test_at = int(len(tokens) * (1 - args.test_fraction))
+    return vocab, tokens[:val_at], tokens[val_at:test_at], tokens[test_at:]
+
+
 def detached(state: State) -> State:
     """A state to go on from, without what it was computed from."""
     return state[0].detach().float(), state[1].detach().float()
@@ -224,12 +241,7 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
     """Trains; returns the figures at every evaluation."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    text = Path(args.text).read_text(encoding="utf-8")
-    vocab = Vocabulary.from_counts(Counter(text))
-    tokens = vocab.encode(text)
-    val_at = int(len(tokens) * (1 - args.val_fraction - args.test_fraction))
-    test_at = int(len(tokens) * (1 - args.test_fraction))
-    train, val, test = tokens[:val_at].astype(np.int64), tokens[val_at:test_at], tokens[test_at:]
+    vocab, train, val, test = split(args)
     model = build(args, len(vocab))
     found = optimizers(args, model)
     averaged = copy.deepcopy(model) if args.average else None

@@ -11,36 +11,22 @@ of a GPU, and its step is a few hundred short kernels, which a graph starts at o
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import math
 import sys
 import time
-from collections import Counter
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import trial
 from torch import Tensor, nn
 
 from charrnn.evaluation import evaluate
-from charrnn.vocab import Vocabulary
 
 DEVICE = torch.device("cuda")
 CPU_ONLY = ("grow_at", "min_seq_length", "dropout_ramp", "noise", "average")
 """Switches that a graph does not have: they change the step during the run, or what is beside it."""
 LOOK_EVERY = 50
 """Steps between two waits for the GPU."""
-
-
-@functools.cache
-def encoded(path: str) -> tuple[Vocabulary, npt.NDArray[np.unsignedinteger]]:
-    """A text's vocabulary and tokens."""
-    text = Path(path).read_text(encoding="utf-8")
-    vocab = Vocabulary.from_counts(Counter(text))
-    return vocab, vocab.encode(text)
 
 
 class Trial:
@@ -51,10 +37,7 @@ class Trial:
         self.args = args = trial.parsed(line.split())
         if used := [name for name in CPU_ONLY if getattr(args, name)]:
             raise ValueError(f"{', '.join(used)}: trial.py alone has it")
-        vocab, tokens = encoded(args.text)
-        val_at = int(len(tokens) * (1 - args.val_fraction - args.test_fraction))
-        test_at = int(len(tokens) * (1 - args.test_fraction))
-        self.val, self.test = tokens[val_at:test_at], tokens[test_at:]
+        vocab, train, self.val, self.test = trial.split(args)
         self.figures: list[dict[str, float]] = []
         self.done, self.chars = 0, args.batch_size * args.seq_length
         total, stop = args.characters * 1000, (args.stop_at or args.characters) * 1000
@@ -72,8 +55,8 @@ class Trial:
             (self.optimizer,) = trial.optimizers(args, self.model)
             for group in self.optimizer.param_groups:
                 group["capturable"], group["lr"] = True, torch.tensor(group["lr"])
-            self.train = torch.from_numpy(tokens[:val_at].astype("int64")).to(DEVICE)
-            row_length = (val_at - 1) // args.batch_size
+            self.train = torch.from_numpy(train).to(DEVICE)
+            row_length = (len(train) - 1) // args.batch_size
             self.length = args.batch_size * row_length
             self.starts = torch.arange(args.batch_size) * row_length + torch.arange(args.seq_length)[:, None]
             shares = [trial.factor(args, (step + 1) * self.chars / total) for step in range(self.steps)]
