@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: install train test test-slow test-browser test-cluster soak check clean
 
-INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --config-settings editable_mode=strict --editable
+INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 
 # What training needs comes first: alone it takes half as long as with what the tests need.
 .venv/trains: pyproject.toml constraints.txt

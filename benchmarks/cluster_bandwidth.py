@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from charrnn.run import METRICS, read_lines
+from charrnn.run.folder import METRICS, read_lines
 from tests.cluster.hosts import Cluster
 from tests.conftest import make_text, program
 

@@ -21,13 +21,13 @@ from pathlib import Path
 import torch
 import zstandard
 
-from charrnn.checkpoint import find_model, load_model
-from charrnn.config import load_config
-from charrnn.corpus import CorpusSpec
-from charrnn.dynamic import evaluate_dynamically
-from charrnn.evaluation import Loss, evaluate
-from charrnn.plugins import Corpora
-from charrnn.store_builder import build_store
+from charrnn.config.settings import load_config
+from charrnn.model.dynamic import evaluate_dynamically
+from charrnn.model.evaluation import Loss, evaluate
+from charrnn.run.checkpoint import find_model, load_model
+from charrnn.text.corpus import CorpusSpec
+from charrnn.text.plugins import Corpora
+from charrnn.text.store_builder import build_store
 
 LONG = zstandard.ZstdCompressionParameters.from_level(19, window_log=27, enable_ldm=True)
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {

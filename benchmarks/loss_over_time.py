@@ -17,7 +17,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from charrnn.run import METRICS, read_json, read_lines
+from charrnn.run.folder import METRICS, read_json, read_lines
 
 REFERENCES = {"nanoGPT, 3 minutes of an A100": 1.4697, "nanoGPT, its small CPU configuration": 1.8982}
 

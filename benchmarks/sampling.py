@@ -26,10 +26,10 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from charrnn.checkpoint import save_model
-from charrnn.model import CharLSTM
-from charrnn.sampling import draw, generate
-from charrnn.vocab import Vocabulary
+from charrnn.model.lstm import CharLSTM
+from charrnn.model.sampling import draw, generate
+from charrnn.run.checkpoint import save_model
+from charrnn.text.vocab import Vocabulary
 
 VOCAB = Vocabulary("".join(map(chr, range(32, 97))))
 SHAPES = {"1 x 128": (128, 1), "1 x 256": (256, 1), "1 x 512": (512, 1), "2 x 512": (512, 2)}

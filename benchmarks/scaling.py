@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from charrnn.run import METRICS, read_lines
+from charrnn.run.folder import METRICS, read_lines
 
 TURNS = 3
 WINDOWS = 3200

@@ -82,9 +82,9 @@ def main() -> None:
 
 def build(text: Path, store: Path) -> dict[str, float]:
     """Builds a store from a folder of texts through its plugin, and says how long it took and what memory at most."""
-    from charrnn.corpus import CorpusSpec
-    from charrnn.plugins import Corpora
-    from charrnn.store_builder import build_store
+    from charrnn.text.corpus import CorpusSpec
+    from charrnn.text.plugins import Corpora
+    from charrnn.text.store_builder import build_store
 
     start, cpu_start = time.perf_counter(), time.process_time()
     spec = CorpusSpec.parse(f"files:{text}")

@@ -29,12 +29,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from charrnn import train
-from charrnn.config import TrainConfig, parse
-from charrnn.job import Job, fresh_position
-from charrnn.loop import measure, train_to_end
-from charrnn.processes import StopRequest, start_accelerator
-from charrnn.run import RunFolder
-from charrnn.text import open_text
+from charrnn.config.settings import TrainConfig, parse
+from charrnn.distributed.processes import StopRequest, start_accelerator
+from charrnn.run.folder import RunFolder
+from charrnn.text.run_text import open_text
+from charrnn.training.job import Job, fresh_position
+from charrnn.training.loop import measure, train_to_end
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:

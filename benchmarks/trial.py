@@ -25,10 +25,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charrnn.evaluation import evaluate
-from charrnn.model import CharLSTM, State
-from charrnn.optim import learning_rate_at
-from charrnn.vocab import Vocabulary
+from charrnn.model.evaluation import evaluate
+from charrnn.model.lstm import CharLSTM, State
+from charrnn.text.vocab import Vocabulary
+from charrnn.training.optimizer import learning_rate_at
 
 FLAGS: dict[str, tuple[object, str]] = {
     "hidden_size": (512, "cells in a layer"),

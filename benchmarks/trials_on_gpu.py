@@ -20,7 +20,7 @@ import torch
 import trial
 from torch import Tensor, nn
 
-from charrnn.evaluation import evaluate
+from charrnn.model.evaluation import evaluate
 
 DEVICE = torch.device("cuda")
 CPU_ONLY = ("grow_at", "min_seq_length", "dropout_ramp", "noise", "average")

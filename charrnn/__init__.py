@@ -9,20 +9,20 @@ if TYPE_CHECKING:
     from charrnn.api import Model as Model
     from charrnn.api import fit as fit
     from charrnn.api import load as load
-    from charrnn.model import CharLSTM as CharLSTM
-    from charrnn.plugins import hookimpl as hookimpl
-    from charrnn.sampling import generate as generate
-    from charrnn.vocab import Vocabulary as Vocabulary
+    from charrnn.model.lstm import CharLSTM as CharLSTM
+    from charrnn.model.sampling import generate as generate
+    from charrnn.text.plugins import hookimpl as hookimpl
+    from charrnn.text.vocab import Vocabulary as Vocabulary
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "CharLSTM": "charrnn.model",
+    "CharLSTM": "charrnn.model.lstm",
     "Model": "charrnn.api",
-    "Vocabulary": "charrnn.vocab",
+    "Vocabulary": "charrnn.text.vocab",
     "fit": "charrnn.api",
-    "generate": "charrnn.sampling",
-    "hookimpl": "charrnn.plugins",
+    "generate": "charrnn.model.sampling",
+    "hookimpl": "charrnn.text.plugins",
     "load": "charrnn.api",
 }
 __all__ = ["CharLSTM", "Model", "Vocabulary", "fit", "generate", "hookimpl", "load"]

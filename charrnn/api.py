@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from charrnn.checkpoint import find_model, load_model
 from charrnn.errors import ConfigError
-from charrnn.evaluation import Loss, evaluate
-from charrnn.model import CharLSTM
-from charrnn.sampling import generate
-from charrnn.vocab import Vocabulary
+from charrnn.model.evaluation import Loss, evaluate
+from charrnn.model.lstm import CharLSTM
+from charrnn.model.sampling import generate
+from charrnn.run.checkpoint import find_model, load_model
+from charrnn.text.vocab import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def fit(corpus: str | Sequence[str] = (), **settings: Any) -> Model:
     # What only training needs takes seconds to import.
     import torch
 
-    from charrnn.config import from_values
-    from charrnn.processes import StopRequest
+    from charrnn.config.settings import from_values
+    from charrnn.distributed.processes import StopRequest
     from charrnn.train import train
 
     values = {name: os.fspath(value) if isinstance(value, Path) else value for name, value in settings.items()}

@@ -13,22 +13,23 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from charrnn import checkpoint, launcher, processes
-from charrnn.config import SHAPE, TrainConfig, check_resumed, load_config, parse, to_json
+from charrnn.config.settings import SHAPE, TrainConfig, check_resumed, load_config, parse, to_json
+from charrnn.distributed import launcher, processes
+from charrnn.distributed.processes import LostProcessError, StopRequest, on_each, on_main
 from charrnn.errors import CheckpointError, ConfigError, UserError, tell
-from charrnn.job import Job, Position, circumstances, fresh_position, restored_position, versions
-from charrnn.loop import train_to_end
-from charrnn.model import CharLSTM
-from charrnn.optim import make_optimizer
-from charrnn.processes import LostProcessError, StopRequest, on_each, on_main
-from charrnn.randomness import derived_seed
-from charrnn.rows import RowBatches, row_share
-from charrnn.run import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_text
-from charrnn.step import Gradients
-from charrnn.store import TokenStore
-from charrnn.text import open_text
-from charrnn.tracking import TRACKERS, Terminal
-from charrnn.vocab import Vocabulary
+from charrnn.model.lstm import CharLSTM
+from charrnn.run import checkpoint
+from charrnn.run.folder import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_text
+from charrnn.run.trackers import TRACKERS, Terminal
+from charrnn.text.run_text import open_text
+from charrnn.text.store import TokenStore
+from charrnn.text.vocab import Vocabulary
+from charrnn.training.job import Job, Position, circumstances, fresh_position, restored_position, versions
+from charrnn.training.loop import train_to_end
+from charrnn.training.optimizer import make_optimizer
+from charrnn.training.randomness import derived_seed
+from charrnn.training.rows import RowBatches, row_share
+from charrnn.training.step import Gradients
 
 LOG = logging.getLogger(__name__)
 

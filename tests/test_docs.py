@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from charrnn.cli import COMMANDS
-from charrnn.config import TrainConfig
-from charrnn.presets import PRESETS
-from tests.test_plugins import DOCUMENTED
+from charrnn.config.presets import PRESETS
+from charrnn.config.settings import TrainConfig
+from tests.text.test_plugins import DOCUMENTED
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

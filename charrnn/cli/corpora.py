@@ -11,10 +11,10 @@ from typing import Annotated
 
 import tyro
 
-from charrnn.config import Repeated
-from charrnn.corpus import CorpusSpec
+from charrnn.config.settings import Repeated
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.plugins import Corpora
+from charrnn.text.corpus import CorpusSpec
+from charrnn.text.plugins import Corpora
 
 LOG = logging.getLogger(__name__)
 

@@ -14,19 +14,19 @@ import numpy.typing as npt
 import torch
 import tyro
 
-from charrnn.checkpoint import find_model, load_model, read_training
-from charrnn.config import Repeated, from_saved
-from charrnn.corpus import CorpusSpec
-from charrnn.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
+from charrnn.config.settings import Repeated, from_saved
+from charrnn.distributed.launcher import keep_freed_memory, one_blas_thread, share_of_cores
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.evaluation import Loss, evaluate, fit_temperature
-from charrnn.launcher import keep_freed_memory, one_blas_thread, share_of_cores
-from charrnn.model import CharLSTM
-from charrnn.plugins import Corpora
-from charrnn.store import TokenStore, is_store
-from charrnn.store_builder import build_store
-from charrnn.text import text_of
-from charrnn.vocab import Vocabulary
+from charrnn.model.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
+from charrnn.model.evaluation import Loss, evaluate, fit_temperature
+from charrnn.model.lstm import CharLSTM
+from charrnn.run.checkpoint import find_model, load_model, read_training
+from charrnn.text.corpus import CorpusSpec
+from charrnn.text.plugins import Corpora
+from charrnn.text.run_text import text_of
+from charrnn.text.store import TokenStore, is_store
+from charrnn.text.store_builder import build_store
+from charrnn.text.vocab import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from charrnn.checkpoint import MODEL_FILES, find_model, load_model
 from charrnn.errors import CheckpointError
+from charrnn.run.checkpoint import MODEL_FILES, find_model, load_model
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from charrnn.checkpoint import find_model, load_model
+from charrnn.distributed.launcher import one_blas_thread
 from charrnn.errors import ConfigError
-from charrnn.launcher import one_blas_thread
+from charrnn.run.checkpoint import find_model, load_model
 
 LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def main(args: Sequence[str]) -> int:
         # Gradio takes seconds to import: everything that can be wrong has been said before.
         import uvicorn
 
-        from charrnn.play import make_app
+        from charrnn.play.app import make_app
 
         address, port = listener.getsockname()[:2]
         app = make_app(models, host_names(address, port))

@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from charrnn.checkpoint import find_model, load_model, read_training
+from charrnn.distributed.launcher import share_of_cores
 from charrnn.errors import CheckpointError, UserError
-from charrnn.launcher import share_of_cores
-from charrnn.model import CharLSTM
+from charrnn.model.lstm import CharLSTM
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
-from charrnn.run import METRICS, SAMPLES, read_lines, write_text
-from charrnn.text import text_of
-from charrnn.vocab import Vocabulary
+from charrnn.run.checkpoint import find_model, load_model, read_training
+from charrnn.run.folder import METRICS, SAMPLES, read_lines, write_text
+from charrnn.text.run_text import text_of
+from charrnn.text.vocab import Vocabulary
 
 LOG = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from charrnn.run import METRICS, is_locked, read_json
+from charrnn.run.folder import METRICS, is_locked, read_json
 
 LOG = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from charrnn.checkpoint import find_model
+from charrnn.distributed.launcher import one_blas_thread
 from charrnn.errors import ConfigError
-from charrnn.launcher import one_blas_thread
-from charrnn.sampling import draw, load_weights, scores
+from charrnn.model.sampling import draw, load_weights, scores
+from charrnn.run.checkpoint import find_model
 
 LOG = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.vocab import Ids, Vocabulary
+from charrnn.text.vocab import Ids, Vocabulary
 
 SHORTEST = 16
 """Characters of a passage that counts as copied (a power of two); what is shorter is words and turns of phrase."""

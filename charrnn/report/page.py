@@ -15,12 +15,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from charrnn.model import CharLSTM
+from charrnn.model.lstm import CharLSTM
 from charrnn.report.cells import named_cells
 from charrnn.report.copied import SHORTEST, Passage, copied_lengths, copied_passages
 from charrnn.report.curves import draw
 from charrnn.report.reading import Reading, read
-from charrnn.vocab import Ids, Vocabulary
+from charrnn.text.vocab import Ids, Vocabulary
 
 Row = Mapping[str, Any]
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charrnn.model import CharLSTM
-from charrnn.vocab import Ids
+from charrnn.model.lstm import CharLSTM
+from charrnn.text.vocab import Ids
 
 NUM_ROWS = 16
 """Rows in which a text is read: so many characters cost one step of the model."""

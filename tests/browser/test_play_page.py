@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from charrnn.checkpoint import find_model, load_model
+from charrnn.run.checkpoint import find_model, load_model
 from tests.conftest import DIRECT, SMALL, run
-from tests.test_play import MODELS, ended, served, wait_for
+from tests.play.test_app import MODELS, ended, served, wait_for
 
 __all__ = ["ended"]
 

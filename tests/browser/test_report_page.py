@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from charrnn.cli import main
-from tests.test_report import train_hostile
+from tests.report.test_report import train_hostile
 
 pytestmark = pytest.mark.browser
 

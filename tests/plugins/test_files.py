@@ -17,9 +17,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.corpus import Corpus, CorpusSpec
 from charrnn.errors import CorpusError
-from charrnn.plugins import Corpora
+from charrnn.text.corpus import Corpus, CorpusSpec
+from charrnn.text.plugins import Corpora
 
 MIB = 1 << 20
 PACK = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard.ZstdCompressor().compress}

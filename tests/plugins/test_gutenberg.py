@@ -17,9 +17,9 @@ from charrnn_plugins.gutenberg import catalogue, mirror
 from charrnn_plugins.gutenberg.request import Limits
 
 from charrnn import __version__
-from charrnn.corpus import CorpusSpec
 from charrnn.errors import CorpusError
-from charrnn.plugins import Corpora
+from charrnn.text.corpus import CorpusSpec
+from charrnn.text.plugins import Corpora
 
 from .faulty_server import (
     Answer,

@@ -22,9 +22,9 @@ HUB = Path(__file__).resolve().parents[3] / "shared" / "hub"
 NOWHERE = "http://127.0.0.1:1"
 READER = """
 import json, logging, sys
-from charrnn.corpus import CorpusSpec
+from charrnn.text.corpus import CorpusSpec
 from charrnn.errors import UserError
-from charrnn.plugins import Corpora
+from charrnn.text.plugins import Corpora
 
 class Notices(logging.Handler):
     def emit(self, record):

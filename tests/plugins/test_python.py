@@ -12,9 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from charrnn.corpus import Corpus, CorpusSpec
 from charrnn.errors import CorpusError
-from charrnn.plugins import Corpora
+from charrnn.text.corpus import Corpus, CorpusSpec
+from charrnn.text.plugins import Corpora
 
 
 @pytest.fixture(scope="module")

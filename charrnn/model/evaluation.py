@@ -1,0 +1,119 @@
+"""The exact loss of a text: every character but the first predicted once, each from all the text before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from charrnn.model.lstm import CharLSTM
+
+NUM_ROWS = 32
+"""Rows in which a text is evaluated, whatever the number of processes, so that the result depends on none."""
+
+WARM_UP = 256
+"""Characters of the text before it that each row reads first; tests compare with one row that needs none."""
+
+WINDOW = 128
+"""Characters a row reads between two calls of the model: speed and memory alone."""
+
+TEMPERATURES = tuple(float(temperature) for temperature in np.geomspace(0.5, 2.0, 139))
+"""What is tried when a temperature is fitted: steps of 1 %, with 1 among them."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss in nats per character over a number of predicted characters."""
+
+    nats: float
+    num_characters: int
+
+    @property
+    def bpc(self) -> float:
+        """Bits per character."""
+        return self.nats / math.log(2)
+
+
+@dataclass(frozen=True)
+class FittedTemperature:
+    """The temperature that suits the first half of a text best, and the loss of the second half at 1 and at it."""
+
+    temperature: float
+    before: Loss
+    after: Loss
+
+
+def num_rows_for(num_tokens: int) -> int:
+    """Rows for a text: fewer for a short one, where warming up would cost more than reading."""
+    return max(1, min(NUM_ROWS, num_tokens // WARM_UP))
+
+
+@torch.inference_mode()
+def loss_sum(
+    model: CharLSTM,
+    tokens: npt.NDArray[np.unsignedinteger],
+    share: range,
+    num_rows: int,
+    warm_up: int = WARM_UP,
+    temperatures: Sequence[float] = (1.0,),
+) -> torch.Tensor:
+    """The summed loss in nats over this process's share of a text's rows, at each temperature: float64, on the CPU.
+
+    Row r predicts the targets r * L .. (r + 1) * L - 1 of the text's N - 1, with L = ceil((N - 1) / num_rows), from
+    a fresh state warmed up on the ``warm_up`` characters before.
+    """
+    totals = torch.zeros(len(temperatures), dtype=torch.float64)
+    num_targets = len(tokens) - 1
+    length = -(-num_targets // num_rows)
+    rows = np.array([row for row in share if row * length < num_targets], dtype=np.int64)
+    if rows.size == 0:
+        return totals
+    device = model.output.weight.device
+    first, last = rows * length, np.minimum((rows + 1) * length, num_targets)
+    state = model.zero_state(len(rows))
+    warm_up = min(warm_up, length)
+    for start in [*range(-warm_up, 0, WINDOW), *range(0, length, WINDOW)]:
+        stop = min(start + WINDOW, 0 if start < 0 else length)
+        position_TB = first + np.arange(start, stop, dtype=np.int64)[:, None]
+        readable_TB = np.clip(position_TB, 0, num_targets - 1)
+        x_TB = torch.from_numpy(tokens[readable_TB].astype(np.int64)).to(device)
+        logits_TBV, state = model(x_TB, state)
+        if start < 0:
+            # The text's first row has nothing before it to warm up on: it starts afresh.
+            warm = torch.from_numpy(first > 0).to(device).view(1, -1, 1)
+            state = (torch.where(warm, state[0], 0.0), torch.where(warm, state[1], 0.0))
+            continue
+        y_TB = torch.from_numpy(tokens[readable_TB + 1].astype(np.int64)).to(device)
+        counted = torch.from_numpy(position_TB < last).flatten()
+        for index, temperature in enumerate(temperatures):
+            logits_NV = logits_TBV.flatten(0, 1).float() / temperature
+            nats = F.cross_entropy(logits_NV, y_TB.flatten(), reduction="none")
+            totals[index] += nats.cpu().double()[counted].sum()
+    return totals
+
+
+def evaluate(model: CharLSTM, tokens: npt.NDArray[np.unsignedinteger]) -> Loss:
+    """The exact loss of a text of at least two tokens, in one process."""
+    return _evaluate_at(model, tokens, (1.0,))[0]
+
+
+def fit_temperature(model: CharLSTM, tokens: npt.NDArray[np.unsignedinteger]) -> FittedTemperature:
+    """Fits the number that logits are divided by on the first half of a text of at least three tokens.
+
+    Above 1 the model is too sure of itself, below 1 not sure enough (Guo et al. 2017).
+    """
+    middle = len(tokens) // 2
+    losses = _evaluate_at(model, tokens[: middle + 1], TEMPERATURES)
+    temperature = TEMPERATURES[min(range(len(losses)), key=lambda index: losses[index].nats)]
+    return FittedTemperature(temperature, *_evaluate_at(model, tokens[middle:], (1.0, temperature)))
+
+
+def _evaluate_at(model: CharLSTM, tokens: npt.NDArray[np.unsignedinteger], temperatures: Sequence[float]) -> list[Loss]:
+    num_rows, num_targets = num_rows_for(len(tokens)), len(tokens) - 1
+    totals = loss_sum(model, tokens, range(num_rows), num_rows, temperatures=temperatures)
+    return [Loss(float(total) / num_targets, num_targets) for total in totals]

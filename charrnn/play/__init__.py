@@ -1,0 +1,1 @@
+"""The page to play with, and its HTTP endpoint."""

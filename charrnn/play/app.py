@@ -1,0 +1,175 @@
+"""The page and the HTTP endpoint of `charrnn play`: text from trained models, shown as it is made."""
+
+from __future__ import annotations
+
+import html
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Annotated, Any, TypeAlias
+
+import gradio as gr
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from charrnn.errors import ConfigError, UserError
+from charrnn.model.lstm import CharLSTM
+from charrnn.model.sampling import generate
+from charrnn.text.vocab import Vocabulary
+
+Models: TypeAlias = Mapping[str, tuple[CharLSTM, Vocabulary]]
+"""Models and their vocabularies by the names of their runs."""
+
+MAX_LENGTH = 10_000
+"""Characters that one request may ask for."""
+MAX_PROMPT = 4_000
+"""Characters that a prompt may have; a text that goes on is given to the model again from so far back."""
+INTERVAL = 0.05
+"""Seconds of characters that are sent at once."""
+CSS = ".text textarea { font-family: var(--font-mono) }"
+PAGE_PIECE = 25
+"""Characters that the page shows in an `INTERVAL` at most: far more than one can read, few enough to watch."""
+
+
+class Completion(BaseModel):
+    """What a client asks for: the fields are the query parameters of the endpoint."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field(default="", max_length=MAX_PROMPT)
+    length: int = Field(default=1000, ge=1, le=MAX_LENGTH)
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int | None = Field(default=None, ge=0)
+    run: str = ""
+
+
+def complete(models: Models, wanted: Completion, most: int = MAX_LENGTH) -> Iterator[str]:
+    """Yields what comes after a prompt in pieces, each of the characters of one `INTERVAL`, but of ``most`` at most.
+
+    Raises `UserError`, before the first piece is asked for, if there is no such run or its model cannot do it.
+    """
+    run = wanted.run or next(iter(models))
+    if run not in models:
+        raise ConfigError(f"there is no run {run!r} here: choose {', '.join(models)}")
+    settings = wanted.model_dump(exclude={"run", "seed"})
+    seed = secrets.randbits(32) if wanted.seed is None else wanted.seed
+    characters = generate(*models[run], **settings, seed=seed)
+    # A vocabulary can have lone surrogates, which UTF-8 has not.
+    return _pieces((character.encode("utf-8", "backslashreplace").decode() for character in characters), most)
+
+
+def _pieces(characters: Iterator[str], most: int) -> Iterator[str]:
+    piece, end = "", time.monotonic() + INTERVAL
+    for character in characters:
+        piece += character
+        if len(piece) == most:
+            time.sleep(max(0.0, end - time.monotonic()))
+        if time.monotonic() >= end:
+            yield piece
+            piece, end = "", time.monotonic() + INTERVAL
+    yield piece
+
+
+def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
+    """The server: `/complete` streams plain text, `/` is the page. It answers to the names in ``hosts`` only.
+
+    Otherwise a page from elsewhere that points its own name at this machine could read what the models write.
+    """
+    # FastAPI's documentation would load scripts from another server.
+    app = FastAPI(openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+
+    @app.exception_handler(RequestValidationError)
+    @app.exception_handler(UserError)
+    def bad_request(_: Request, error: RequestValidationError | UserError) -> PlainTextResponse:
+        return PlainTextResponse(f"error: {_reason(error)}\n", status_code=400)
+
+    @app.get("/complete")
+    def stream(wanted: Annotated[Completion, Query()]) -> StreamingResponse:
+        pieces = complete(models, wanted)
+        return StreamingResponse(pieces, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    gr.mount_gradio_app(
+        app, make_page(models), path="/", theme=theme, css=CSS, footer_links=[], run_history=False, max_file_size=0
+    )
+    return app
+
+
+def _reason(error: UserError | RequestValidationError | ValidationError) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    first = error.errors()[0]
+    if first["type"] == "extra_forbidden":
+        return f"there is no parameter {first['loc'][-1]!r}: choose {', '.join(Completion.model_fields)}"
+    return f"{first['loc'][-1]}: {first['msg']}"
+
+
+def make_page(models: Models) -> gr.Blocks:
+    """The page: how a text begins, and one or two columns that go on from it, each with its own run and settings."""
+    several = len(models) > 1
+    page = gr.Blocks(title="charrnn", analytics_enabled=False)
+    with page:
+        prompt = gr.Textbox(label="Beginning", placeholder="Type how the text begins", lines=2, max_length=MAX_PROMPT)
+        with gr.Row():
+            length = gr.Slider(100, MAX_LENGTH, 1000, step=100, label="Characters to write")
+            seed = gr.Number(0, label="Seed (0: another each time)", precision=0, minimum=0)
+            compare = gr.Checkbox(several, label="Compare two side by side", container=False)
+        with gr.Row():
+            write = gr.Button("Write", variant="primary", min_width=90)
+            go_on = gr.Button("Continue", min_width=90)
+            stop = gr.Button("Stop", min_width=90)
+        with gr.Row():
+            with gr.Column():
+                first = _column(models, run=0, temperature=0.8)
+            with gr.Column(visible=several) as second_column:
+                second = _column(models, run=1 if several else 0, temperature=0.8 if several else 0.4)
+
+        def stream(values: dict[gr.Component, Any], event: gr.EventData) -> Iterator[dict[gr.Component, str]]:
+            common = {"length": values[length], "seed": values[seed] or secrets.randbits(32)}
+            texts: dict[gr.Component, str] = {}
+            streams: list[Iterator[str]] = []
+            try:
+                for box, settings in [first, second][: 1 + values[compare]]:
+                    texts[box] = (event.target == go_on and values[box]) or values[prompt]
+                    chosen = {name: values[component] for name, component in settings.items()}
+                    wanted = Completion(prompt=texts[box][-MAX_PROMPT:], **common, **chosen)
+                    streams.append(complete(models, wanted, PAGE_PIECE))
+            except (UserError, ValidationError) as error:
+                # Gradio shows a message as HTML.
+                raise gr.Error(html.escape(_reason(error)), print_exception=False) from error
+            for pieces in zip_longest(*streams, fillvalue=""):
+                texts = {box: text + piece for (box, text), piece in zip(texts.items(), pieces, strict=True)}
+                yield texts
+
+        compare.input(lambda on: gr.Column(visible=on), compare, second_column, queue=False, api_visibility="private")
+        streaming = gr.on(
+            [write.click, go_on.click, prompt.submit],
+            stream,
+            {prompt, length, seed, compare, first[0], *first[1].values(), second[0], *second[1].values()},
+            [first[0], second[0]],
+            concurrency_limit=None,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        stop.click(None, cancels=streaming)
+    return page
+
+
+def _column(models: Models, run: int, temperature: float) -> tuple[gr.Component, dict[str, gr.Component]]:
+    """Adds what is in a column, and returns its text and the settings it is written with by their names."""
+    names = list(models)
+    settings: dict[str, gr.Component] = {"run": gr.Dropdown(names, value=names[run], label="Run")}
+    with gr.Row():
+        settings |= {
+            "temperature": gr.Slider(0, 2, temperature, step=0.05, label="Temperature", min_width=140),
+            "top_k": gr.Slider(0, 100, 0, step=1, label="Top-k", min_width=140),
+            "top_p": gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", min_width=140),
+        }
+    return gr.Textbox("", label="Text", lines=20, max_lines=20, buttons=["copy"], elem_classes="text"), settings

@@ -1,0 +1,300 @@
+"""Metrics and sample text to the tracker that was chosen, and to the terminal or log file."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.tracking import filter_trackers
+from tqdm import tqdm
+
+from charrnn.errors import ConfigError
+from charrnn.run.folder import METRICS, read_json, read_lines, write_json
+from charrnn.run.shading import shaded_html
+
+LOG = logging.getLogger(__name__)
+
+COLUMNS = ("epoch", "step", "temperature", "prompt", "text", "val_loss")
+"""The columns of the sample table."""
+
+
+Row = Mapping[str, Any]
+Scored = Sequence[tuple[str, float]]
+
+
+class Tracker:
+    """Where metrics and samples go on the main process, through Accelerate's trackers; this one is nowhere.
+
+    ``rows`` are all rows of the sample table so far. ``told_until`` is the last step that an interrupted attempt
+    already logged: a resumed run repeats those steps with the same values, and the tracker is not told twice.
+    """
+
+    def __init__(self, accelerator: Accelerator, run_dir: Path) -> None:
+        self.accelerator = accelerator
+        self.run_dir = run_dir
+        self.rows: list[Row] = []
+        self.told_until = 0
+
+    def resume(self, rows: Sequence[Row], told_until: int) -> None:
+        """Before `start`: takes over what an earlier attempt left."""
+        self.rows = list(rows)
+        self.told_until = told_until
+
+    def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
+        """Begins a run, or goes on with one; raises `ConfigError` if the tracker cannot be used."""
+
+    def log(self, metrics: Mapping[str, float | None], step: int) -> None:
+        """Logs the numbers of a line of metrics against its step."""
+        if step > self.told_until:
+            known = {name: value for name, value in metrics.items() if value is not None}
+            self.accelerator.log(known, step=step)
+
+    def log_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
+        """Adds rows of `COLUMNS` to the sample table; ``scored`` has each one's characters with their probability."""
+        self.rows += rows
+        if step > self.told_until:
+            self.show_samples(rows, scored, step)
+
+    def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
+        """Shows new rows, which `rows` has already, as the tracker can."""
+
+    def log_model(self, files: Sequence[Path]) -> None:
+        """Stores the files of a model with the run, where the tracker can."""
+
+    def finish(self, failed: bool) -> str:
+        """Closes the tracker, if it was started; returns what the user may do next with what it recorded."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        self.accelerator.trackers = []
+        return ""
+
+    def _init(self, kind: str, project: str, config: Mapping[str, Any], **options: Any) -> None:
+        if find_spec(kind) is None:
+            raise ConfigError(f"{kind} is not installed: pip install 'charrnn[{kind}]', or use another --tracker")
+        plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in config.items()}
+        self.accelerator.log_with = filter_trackers(kind, self.run_dir)
+        self.accelerator.project_configuration.set_directories(str(self.run_dir))
+        with _one_line(kind):
+            self.accelerator.init_trackers(project, plain, {kind: options})
+
+
+@contextmanager
+def _one_line(kind: str) -> Iterator[None]:
+    """Makes a `ConfigError` of what a tracker's client raises: it is about the user's account or the service."""
+    try:
+        yield
+    except Exception as error:
+        message = " ".join(str(error).split()).rstrip(".")
+        offline = "use WANDB_MODE=offline to upload later, or " if kind == "wandb" else "use "
+        raise ConfigError(f"{kind} cannot start: {message}: {offline}another --tracker") from error
+
+
+class Wandb(Tracker):
+    """Weights & Biases: online with credentials, else offline, to be uploaded later."""
+
+    def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
+        import wandb
+
+        # The client would wait for days, at the run's end, for a service that has gone away; what is on disk by then
+        # can be uploaded later. Read when the client first looks at its settings.
+        os.environ.setdefault("WANDB_FINISH_TIMEOUT", "60")
+        mode = os.environ.get("WANDB_MODE")
+        if mode in (None, "online"):
+            # Finds out in seconds, where `wandb.init` takes minutes, that the service does not answer; and nobody can
+            # be asked for a key in a launched job.
+            with _one_line("wandb"):
+                known = wandb.login(prompt=False)
+            mode = mode or ("online" if known else "offline")
+        id_file = self.run_dir / "wandb.json"
+        if not id_file.exists():
+            write_json(id_file, {"id": secrets.token_hex(4)})
+        run_id = read_json(id_file)["id"]
+        resume = None if mode == "offline" else "allow"
+        self._init("wandb", project, config, name=run_name, dir=str(self.run_dir), id=run_id, mode=mode, resume=resume)
+        self._run = self.accelerator.get_tracker("wandb", unwrap=True)
+        # Everything is shown against training's own step, the rarer validation with points at its own.
+        self._run.define_metric("*", step_metric="step")
+        for metric in ("val_loss", "val_bpc"):
+            self._run.define_metric(metric, step_metric="step", summary="min")
+        # Grows by the rows that are new to the run: the client goes on with a resumed run's table.
+        self._table = wandb.Table(columns=list(COLUMNS), log_mode="INCREMENTAL")
+        if not self._run.offline:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Logs what an interrupted attempt could not send any more; only the run knows up to where it came."""
+        self.told_until = self._run.starting_step - 1
+        for row in read_lines(self.run_dir / METRICS):
+            self.log(row, row["step"])
+        self._add([row for row in self.rows if row["step"] > self.told_until])
+
+    def log(self, metrics: Mapping[str, float | None], step: int) -> None:
+        # The axis that `start` defines must be in the row: where it is not, the client puts zero.
+        super().log({**metrics, "step": step}, step)
+
+    def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
+        import wandb
+
+        self._add(rows)
+        shaded = {
+            f"surprise/temperature {row['temperature']:g}": wandb.Html(
+                shaded_html(characters, f"Epoch {row['epoch']:.2f}, temperature {row['temperature']:g}"),
+                data_is_not_path=True,
+            )
+            for row, characters in zip(rows, scored, strict=True)
+        }
+        with self._spared(f"the samples of step {step}"):
+            self._run.log({"samples": self._table, **shaded, "step": step}, step=step)
+
+    def log_model(self, files: Sequence[Path]) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"model-{self._run.id}", type="model")
+        for file in files:
+            artifact.add_file(str(file))
+        with self._spared("the model"):
+            self._run.log_artifact(artifact)
+
+    def _add(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._table.add_data(*(row[column] for column in COLUMNS))
+
+    @contextmanager
+    def _spared(self, what: str) -> Iterator[None]:
+        """Lets training go on where wandb, which asks its service before it takes a table, gets no answer."""
+        import wandb
+
+        try:
+            yield
+        except wandb.Error as error:
+            message = " ".join(str(error).split())
+            LOG.warning("wandb did not take %s, which %s has: %s", what, self.run_dir, message)
+
+    def finish(self, failed: bool) -> str:
+        import wandb
+
+        if not self.accelerator.trackers:
+            return ""
+        offline = self._run.offline
+        if self.rows:
+            # The growing table is stored in parts; a whole one at the end is what people download. It belongs to no
+            # step: logged at one, it could take the place of metrics that a resumed run has yet to log.
+            data = [[row[column] for column in COLUMNS] for row in self.rows]
+            with self._spared("the table of all samples"):
+                self._run.summary["all_samples"] = wandb.Table(columns=list(COLUMNS), data=data)
+        if failed:
+            self._run.finish(exit_code=1)
+        super().finish(failed)
+        if not offline:
+            return ""
+        attempts = sorted((self.run_dir / "wandb").glob("offline-run-*"))
+        return "wandb ran offline; upload with: wandb sync " + " ".join(map(str, attempts))
+
+
+class Trackio(Tracker):
+    """Trackio: a local database in the run folder, unless TRACKIO_DIR names another."""
+
+    def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
+        # Read when trackio is first imported.
+        self._folder = os.environ.setdefault("TRACKIO_DIR", str(self.run_dir / "trackio"))
+        self._init("trackio", project, config, name=run_name, resume="allow")
+
+    def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
+        import trackio
+
+        # Trackio's table does not grow: each is logged whole.
+        data = [[row[column] for column in COLUMNS] for row in self.rows]
+        self.accelerator.log({"samples": trackio.Table(columns=list(COLUMNS), data=data)}, step=step)
+
+    def finish(self, failed: bool) -> str:
+        super().finish(failed)
+        return f"look at the run with: TRACKIO_DIR={self._folder} trackio show"
+
+
+class TensorBoard(Tracker):
+    """TensorBoard: event files in the run folder."""
+
+    def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
+        self._init("tensorboard", "tensorboard", config)
+
+    def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
+        for row in rows:
+            # Markdown keeps lines as they are only in a block indented by four spaces.
+            text = "\n".join(f"    {line}" for line in f"{row['prompt']}{row['text']}".split("\n"))
+            self.accelerator.log({f"samples/temperature {row['temperature']}": text}, step=step)
+
+    def finish(self, failed: bool) -> str:
+        super().finish(failed)
+        return f"look at the run with: tensorboard --logdir {self.run_dir}"
+
+
+TRACKERS: dict[str, type[Tracker]] = {"wandb": Wandb, "trackio": Trackio, "tensorboard": TensorBoard, "none": Tracker}
+
+
+def duration(seconds: float) -> str:
+    """A time such as 1h05m, 3m20s or 12s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+class Terminal:
+    """What a person sees: a progress bar on a terminal, plain lines in a log file; nothing on other processes."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._bar: tqdm[Any] | None = None
+
+    def begin(self, total_steps: int, step: int) -> None:
+        """Starts the progress bar of a run at a step."""
+        self._total = total_steps
+        if self._shown and sys.stderr.isatty():
+            self._bar = tqdm(total=total_steps, initial=step, unit="step", dynamic_ncols=True, smoothing=0.05)
+
+    def say(self, text: str) -> None:
+        """Prints a line, or several."""
+        if self._shown:
+            tqdm.write(text)
+            sys.stdout.flush()
+
+    def advance(self) -> None:
+        """One step more."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def progress(self, row: Mapping[str, Any], seconds_left: float) -> None:
+        """The figures of a line of metrics."""
+        bpc, speed = row["train_loss"] / math.log(2), row["chars_per_second"]
+        if row["val_loss"] is not None:
+            self.say(f"epoch {row['epoch']:.2f}  validation loss {row['val_loss']:.4f}  bpc {row['val_bpc']:.4f}")
+        if self._bar is not None:
+            self._bar.set_postfix_str(
+                f"epoch {row['epoch']:.2f} loss {row['train_loss']:.4f} bpc {bpc:.3f} {speed:,.0f} chars/s"
+            )
+        else:
+            self.say(
+                f"step {row['step']}/{self._total}  epoch {row['epoch']:.2f}  loss {row['train_loss']:.4f}  "
+                f"bpc {bpc:.3f}  {speed:,.0f} chars/s  {duration(seconds_left)} left"
+            )
+
+    def samples(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Sample text, each under its temperature."""
+        for row in rows:
+            self.say(f"--- epoch {row['epoch']:.2f}, temperature {row['temperature']:g} ---")
+            self.say(f"{row['prompt']}{row['text']}".strip("\n"))
+        if rows:
+            self.say("---")
+
+    def end(self) -> None:
+        """Leaves the progress bar as it is."""
+        if self._bar is not None:
+            self._bar.close()

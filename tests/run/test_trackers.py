@@ -1,0 +1,157 @@
+"""Trackers, for real: what was logged is read back with each one's own means."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from charrnn.run.checkpoint import MODEL_FILES
+from tests.conftest import DIRECT, SMALL, program, rows_of, run, start, status, wait_until
+
+FLAGS = (*SMALL, "--epochs", "2", "--temperatures", "0.5", "1", "--log-every", "20", "--run-dir", "run")
+
+
+def records(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """What an offline wandb run holds of one kind, as `wandb leet inspect` prints it."""
+    output = run([program("wandb"), "leet", "inspect", "--json", str(folder)]).stdout
+    found = [json.loads(line) for line in output.splitlines()]
+    return [record[kind] for record in found if record["type"] == kind]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics of an offline wandb run."""
+    return [record["item"] for record in records(folder, "history")]
+
+
+def tables(folder: Path, prefix: str) -> list[dict[str, Any]]:
+    """The tables that a wandb run stored under a key, oldest first."""
+    files = sorted(
+        (folder / "files" / "media" / "table").glob(f"{prefix}_*.table.json"), key=lambda path: path.stat().st_mtime_ns
+    )
+    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+
+
+def plain(rows: list[dict[str, Any]], columns: list[str]) -> list[list[Any]]:
+    return [[row[column] for column in columns] for row in rows]
+
+
+def test_an_offline_wandb_run_holds_every_epochs_samples(text_file: Path) -> None:
+    done = run(
+        DIRECT, *FLAGS, "--corpus", f"files:{text_file}", "--project", "words", "--run-name", "my run", "--log-model"
+    )
+    (folder,) = Path("run/wandb").glob("offline-run-*")
+    assert done.stdout.splitlines()[-1] == f"wandb ran offline; upload with: wandb sync {folder}"
+    samples, metrics = rows_of(Path("run/samples.jsonl")), rows_of(Path("run/metrics.jsonl"))
+    assert len(samples) == 4
+    increments, (whole,) = tables(folder, "samples"), tables(folder, "all_samples")
+    assert whole["columns"] == ["epoch", "step", "temperature", "prompt", "text", "val_loss"]
+    assert whole["data"] == plain(samples, whole["columns"])
+    assert [row for table in increments for row in table["data"]] == whole["data"]
+    logged = [row for row in history(folder) if "train_loss" in row]
+    assert [(row["_step"], row["train_loss"]) for row in logged] == [
+        (row["step"], row["train_loss"]) for row in metrics
+    ]
+    shaded = sorted((folder / "files" / "media" / "html" / "surprise").glob("*.html"))
+    assert len(shaded) == len(samples)
+    assert "bits" in shaded[0].read_text(encoding="utf-8")
+    assert [row["val_loss"] for row in logged if "val_loss" in row] == [
+        row["val_loss"] for row in metrics if row["val_loss"] is not None
+    ]
+    (model,) = (artifact for artifact in records(folder, "artifact") if artifact["type"] == "model")
+    assert {file["path"] for file in model["manifest"]["contents"]} == set(MODEL_FILES)
+
+
+def test_offline_attempts_are_uploaded_in_order_and_no_step_is_logged_twice(text_file: Path) -> None:
+    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--log-every", "1", "--sample-every", "50")
+    process = start(DIRECT, *flags)
+    wait_until(lambda: len(rows_of(Path("run/samples.jsonl"))) >= 2, process)
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+    stopped_at = status(Path("run"))["step"]
+    done = run(DIRECT, *flags, "--resume")
+    first, second = sorted(Path("run/wandb").glob("offline-run-*"))
+    assert done.stdout.splitlines()[-1].endswith(f"wandb sync {first} {second}")
+    assert first.name.split("-")[-1] == second.name.split("-")[-1]  # one run, in two parts
+    steps = [[row["_step"] for row in history(folder) if "train_loss" in row] for folder in (first, second)]
+    metrics = rows_of(Path("run/metrics.jsonl"))
+    assert steps[0] == list(range(1, stopped_at + 1))
+    assert steps[0] + steps[1] == [row["step"] for row in metrics]
+    (whole,) = tables(second, "all_samples")
+    assert whole["data"] == plain(rows_of(Path("run/samples.jsonl")), whole["columns"])
+
+
+def test_a_trackio_run_holds_every_epochs_samples(text_file: Path) -> None:
+    done = run(DIRECT, *FLAGS, "--corpus", f"files:{text_file}", "--tracker", "trackio", "--project", "words")
+    assert "TRACKIO_DIR=run/trackio trackio show" in done.stdout
+    with sqlite3.connect("run/trackio/words.db") as database:
+        rows = [
+            (step, json.loads(values))
+            for step, values in database.execute("select step, metrics from metrics order by id")
+        ]
+    database.close()
+    metrics = rows_of(Path("run/metrics.jsonl"))
+    assert [(step, row["train_loss"]) for step, row in rows if "train_loss" in row] == [
+        (row["step"], row["train_loss"]) for row in metrics
+    ]
+    shown = [row["samples"]["_value"] for _, row in rows if "samples" in row]
+    assert [len(table) for table in shown] == [2, 4]
+    assert [row["text"] for row in shown[-1]] == [row["text"] for row in rows_of(Path("run/samples.jsonl"))]
+
+
+def test_a_tensorboard_run_holds_every_epochs_samples(text_file: Path) -> None:
+    done = run(DIRECT, *FLAGS, "--corpus", f"files:{text_file}", "--tracker", "tensorboard")
+    assert "tensorboard --logdir run" in done.stdout
+    events = EventAccumulator("run/tensorboard", size_guidance={"tensors": 0, "scalars": 0})
+    events.Reload()
+    metrics, samples = rows_of(Path("run/metrics.jsonl")), rows_of(Path("run/samples.jsonl"))
+    assert [(event.step, event.value) for event in events.Scalars("train_loss")] == [
+        (row["step"], pytest.approx(row["train_loss"])) for row in metrics
+    ]
+    for temperature in (0.5, 1.0):
+        shown = events.Tensors(f"samples/temperature {temperature}/text_summary")
+        expected = [row for row in samples if row["temperature"] == temperature]
+        assert [event.step for event in shown] == [row["step"] for row in expected]
+        for event, row in zip(shown, expected, strict=True):
+            text = event.tensor_proto.string_val[0].decode()
+            assert "".join(line.removeprefix("    ") for line in text.splitlines(True)) == row["prompt"] + row["text"]
+
+
+def test_a_tracker_that_is_not_installed_is_one_line(text_file: Path, tmp_path: Path) -> None:
+    # A finder that hides one package: the rest of the environment stays as it is.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, package=None: None if name == 'tensorboard' else find(name, package)\n"
+    )
+    os.environ["PYTHONPATH"] = str(tmp_path)
+    try:
+        done = run(DIRECT, *FLAGS, "--corpus", f"files:{text_file}", "--tracker", "tensorboard", code=1)
+    finally:
+        del os.environ["PYTHONPATH"]
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: tensorboard is not installed: pip install 'charrnn[tensorboard]'"
+    )
+    assert "Traceback" not in done.stderr
+    assert not Path("run").exists()
+
+
+def test_wandb_that_refuses_is_one_line(text_file: Path) -> None:
+    environment = {**os.environ, "WANDB_MODE": "sideways"}
+    done = subprocess.run(
+        [*DIRECT, *FLAGS, "--corpus", f"files:{text_file}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: wandb cannot start")
+    assert "Traceback" not in done.stderr

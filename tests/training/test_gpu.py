@@ -1,0 +1,79 @@
+"""What only a GPU can show: no waiting in a step, the CPU's losses, mixed precision, exactness after a kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from charrnn.training import loop
+from charrnn.training.job import Job, Position
+from tests.conftest import DIRECT, SMALL, program, rows_of, run
+from tests.test_exact import FLAGS, assert_same_run, kill_at
+from tests.test_train import Train, train
+
+__all__ = ["train"]
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+QUIET = (*SMALL, "--preset", "laptop", "--tracker", "none")
+
+
+def losses(run_dir: Path) -> list[float]:
+    return [row["train_loss"] for row in rows_of(run_dir / "metrics.jsonl")]
+
+
+@pytest.mark.filterwarnings("ignore:RNN module weights:UserWarning", "ignore:Synchronization debug mode:UserWarning")
+@pytest.mark.parametrize(
+    "flags", [(), ("--drop-connect", "0.2"), ("--num-layers", "2")], ids=["plain", "dropped", "layers"]
+)
+def test_a_step_never_waits_for_the_gpu(
+    flags: tuple[str, ...], train: Train, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_step, watched = loop.take_step, []
+
+    def watch(job: Job, at: Position, save_due: bool) -> torch.Tensor:
+        # The first steps set up what later ones use.
+        if at.step < 3:
+            return take_step(job, at, save_due)
+        watched.append(at.step)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return take_step(job, at, save_due)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(loop, "take_step", watch)
+    assert train(*QUIET, "--corpus", f"files:{text_file}", "--max-steps", "40", "--state-drop", "0.2", *flags) == 0
+    assert watched == list(range(3, 40))
+
+
+def test_losses_on_a_gpu_are_those_of_the_cpu(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Dropout is drawn by the device's own generator, and first weights and dropped states by the CPU's.
+    flags = (*QUIET, "--corpus", f"files:{text_file}", "--dropout", "0", "--log-every", "1")
+    flags += ("--max-steps", "60")
+    run(DIRECT, *flags, "--run-dir", "gpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    run(DIRECT, *flags, "--run-dir", "cpu")
+    assert losses(Path("gpu")) == pytest.approx(losses(Path("cpu")), rel=2e-3)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_learns_as_well(precision: str, text_file: Path) -> None:
+    flags = (*QUIET, "--corpus", f"files:{text_file}", "--learning-rate", "3e-3", "--log-every", "50")
+    flags += ("--max-steps", "200")
+    launch = [program("accelerate"), "launch", "--quiet", "--mixed_precision"]
+    for each in ("no", precision):
+        run([*launch, each, "-m", "charrnn.train"], *flags, "--run-dir", each)
+    whole, mixed = losses(Path("no")), losses(Path(precision))
+    assert mixed == pytest.approx(whole, rel=0.03)
+    assert mixed[-1] < mixed[0] - 0.3
+
+
+def test_a_killed_run_resumes_bit_for_bit(text_file: Path, tmp_path: Path) -> None:
+    flags = (*FLAGS, "--deterministic", "--corpus", f"files:{text_file}")
+    run(DIRECT, *flags, "--run-dir", tmp_path / "unbroken")
+    kill_at(DIRECT, tmp_path / "run", 170, *flags, "--run-dir", tmp_path / "run")
+    run(DIRECT, *flags, "--run-dir", tmp_path / "run", "--resume")
+    assert_same_run(tmp_path / "unbroken", tmp_path / "run")
