@@ -21,10 +21,11 @@ from pathlib import Path
 import torch
 import zstandard
 
-from charrnn.config.settings import load_config
+from charrnn.config.sources import read_config
 from charrnn.model.dynamic import evaluate_dynamically
 from charrnn.model.evaluation import Loss, evaluate
-from charrnn.run.checkpoint import find_model, load_model
+from charrnn.model.folder import load_model
+from charrnn.run.checkpoint import find_model
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.plugins import Corpora
 from charrnn.text.store_builder import build_store
@@ -47,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.num_threads)
     model, vocab = load_model(find_model(arguments.run))
-    config = load_config(arguments.run / "config.json")
+    config = read_config(arguments.run / "config.json")
     spec = CorpusSpec.parse(f"files:{arguments.text}")
     with tempfile.TemporaryDirectory() as folder:
         store = build_store(

@@ -26,9 +26,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from charrnn.model.folder import save_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.model.sampling import draw, generate
-from charrnn.run.checkpoint import save_model
+from charrnn.model.sampling import Sampling, draw, generate
 from charrnn.text.vocab import Vocabulary
 
 VOCAB = Vocabulary("".join(map(chr, range(32, 97))))
@@ -67,7 +67,7 @@ def rate(steps: Iterator[object], num_steps: int, clock: Callable[[], float]) ->
 def turn(model: CharLSTM, clock: Callable[[], float]) -> tuple[float, float, float]:
     """Characters/s of the loop, of one stream and of many."""
     one = generate(model, VOCAB, length=FOREVER, temperature=TEMPERATURE)
-    many = draw(model, VOCAB, seeds=range(STREAMS), length=FOREVER, temperature=TEMPERATURE)
+    many = draw(model, VOCAB, seeds=range(STREAMS), how=Sampling(length=FOREVER, temperature=TEMPERATURE))
     return (
         rate(usual_loop(model), STEPS["loop"], clock),
         rate(one, STEPS["one stream"], clock),

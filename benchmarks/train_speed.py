@@ -28,13 +28,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from charrnn import train
-from charrnn.config.settings import TrainConfig, parse
-from charrnn.distributed.processes import StopRequest, start_accelerator
+from charrnn.config.settings import TrainConfig
+from charrnn.config.sources import parse
+from charrnn.distributed.accelerator import start_accelerator
+from charrnn.distributed.machine import settings_of_training
+from charrnn.distributed.stopping import StopRequest
 from charrnn.run.folder import RunFolder
-from charrnn.text.run_text import open_text
-from charrnn.training.job import Job, fresh_position
+from charrnn.training.job import Job
 from charrnn.training.loop import measure, train_to_end
+from charrnn.training.preparation import begin, claim, prepare, read_inputs
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:
@@ -99,11 +101,12 @@ def operations(job: Job) -> float:
 def prepared(flags: list[str], folder: Path, stop: StopRequest) -> Job:
     """A run, ready to train."""
     config = parse([*flags, "--run-dir", str(folder), "--sample-length", "0"], default_preset="laptop")
-    accelerator = start_accelerator(num_threads=config.num_threads, deterministic=config.deterministic)
+    accelerator = start_accelerator()
     run = RunFolder(folder)
-    run.open(resume=False)
-    job = train.prepare(config, accelerator, run, open_text(config, folder, None), None, stop)
-    train.begin(job, None)
+    earlier = claim(run, config)
+    inputs, _ = read_inputs(config, folder, earlier)
+    job = prepare(accelerator, run, inputs, earlier, stop)
+    begin(job, None)
     return job
 
 
@@ -111,15 +114,14 @@ def compare(job: Job, turns: int, steps: int) -> None:
     """Prints the three rates, medians over the turns, and the ratios of neighbours in time."""
     config = job.config
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(job.accelerator.mixed_precision, torch.float32)
-    at = fresh_position(job)
 
     def ours() -> None:
         # Without validation text: an evaluation is measured by itself.
-        segment = replace(config, max_steps=at.step + steps)
-        train_to_end(replace(job, config=segment, text=replace(job.text, val=job.text.val[:0])), at)
+        segment = config.model_copy(update={"max_steps": job.state.step + steps})
+        train_to_end(replace(job, config=segment, store=replace(job.store, val=job.store.val[:0])))
 
     product = matrix_product(job.device, dtype)
-    bare = bare_loop(config, steps, len(job.text.vocab), job.device, dtype)
+    bare = bare_loop(config, steps, len(job.store.vocab), job.device, dtype)
     loops = (product, bare, ours)
     for loop in loops:
         loop()
@@ -135,7 +137,7 @@ def compare(job: Job, turns: int, steps: int) -> None:
     to_product = statistics.median((work[2] / own) / (work[0] / product) for product, _, own in times)
     print(f"charrnn.train is at {to_bare:.1%} of the bare loop and {to_product:.1%} of the matrix product")
     evaluation = seconds(lambda: measure(job), job.device)
-    print(f"an evaluation of {len(job.text.val):,} characters: {evaluation:.2f} s")
+    print(f"an evaluation of {len(job.store.val):,} characters: {evaluation:.2f} s")
 
 
 def start_up(flags: list[str], folder: Path, turns: int) -> None:
@@ -185,7 +187,7 @@ def main() -> None:
     flags = ["--corpus", f"files:{arguments.text}", *rest]
     os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, settings_of_training(num_threads=0, deterministic=False):
         job = prepared(flags, Path(folder) / "run", StopRequest())
         config = job.config
         device = torch.cuda.get_device_name() if job.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"

@@ -1,5 +1,6 @@
 """Errors that a user can mend: each becomes one line on the terminal and an exit code, never a traceback."""
 
+import logging
 import os
 import sys
 import traceback
@@ -13,6 +14,12 @@ class UserError(Exception):
 
 class ConfigError(UserError):
     """A flag, a preset or a configuration file that does not make sense."""
+
+
+class UsageError(ConfigError):
+    """Flags or a command that do not exist."""
+
+    exit_code = 2
 
 
 class CorpusError(UserError):
@@ -33,3 +40,10 @@ def tell(error: UserError) -> int:
         traceback.print_exception(error)
     print(f"error: {error}", file=sys.stderr)
     return error.exit_code
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Lets charrnn and its plugins say on standard error what is not wrong but worth knowing, a line each."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    for name in ("charrnn", "charrnn_plugins"):
+        logging.getLogger(name).setLevel(level)

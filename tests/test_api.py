@@ -6,14 +6,16 @@ import json
 import math
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import notebook_launcher
+from threadpoolctl import threadpool_info
 
 import charrnn
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, UserError, VocabularyError
@@ -28,16 +30,6 @@ SMALL: dict[str, Any] = {
     "num_threads": 1,
     "tracker": "none",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_settings() -> Iterator[None]:
-    """What training sets for its whole process is put back."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        threads = torch.get_num_threads()
-        yield
-        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +52,21 @@ def test_fit_prints_progress_and_samples(text_file: Path, capsys: pytest.Capture
     shown = capsys.readouterr().out
     assert "step 5/5" in shown
     assert rows_of(model.folder / "samples.jsonl")[0]["text"] in shown
+
+
+def test_fit_puts_back_what_it_sets_for_its_whole_process(text_file: Path) -> None:
+    def settings() -> tuple[object, ...]:
+        blas = [each["num_threads"] for each in threadpool_info() if each["internal_api"] == "openblas"]
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        return torch.get_num_threads(), blas, deterministic, dict(os.environ), sys.path[:]
+
+    torch.set_num_threads(2)
+    before = settings()
+    charrnn.fit(f"files:{text_file}", max_steps=2, deterministic=True, **{**SMALL, "tracker": "trackio"})
+    assert settings() == before
+    with pytest.raises(CorpusError):
+        charrnn.fit("files:missing.txt", deterministic=True, **SMALL)
+    assert settings() == before
 
 
 def test_fit_again_in_the_same_process_trains_the_same_model(text_file: Path) -> None:
@@ -109,9 +116,9 @@ def test_a_text_of_one_character_has_no_loss(model: charrnn.Model) -> None:
 @pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [
-        ({"hidden_sice": 3}, ConfigError, "hidden_sice: unexpected keyword argument"),
-        ({"hidden_size": "many"}, ConfigError, "hidden_size: input should be a valid integer"),
-        ({"dropout": 1.0}, ConfigError, "--dropout 1.0: it must be"),
+        ({"hidden_sice": 3}, ConfigError, r"there is no hidden_sice: did you mean hidden_size\?"),
+        ({"hidden_size": "many"}, ConfigError, "^hidden_size many: write a number in digits"),
+        ({"dropout": 1.0}, ConfigError, "^dropout 1.0: input should be less than 1"),
         ({"preset": "desktop"}, ConfigError, "no preset 'desktop'"),
         ({"corpus": "my.txt"}, CorpusError, "is not a corpus"),
         ({"resume": True}, ConfigError, "--resume needs the --run-dir"),

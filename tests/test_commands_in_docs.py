@@ -12,7 +12,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import torch
 
 import charrnn.cli
 import charrnn.train
@@ -84,22 +83,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that is called RUN."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("docs"))
-        patch.setenv("OMP_NUM_THREADS", "1")
         write_texts()
         assert call("charrnn train --corpus files:my-novel.txt --run-dir run", steps=3) == 0
         return Path("run").absolute()
 
 
 @pytest.fixture
-def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A working folder with the texts and the run; what training sets for its process is put back."""
+def here(trained: Path) -> None:
+    """A working folder with the texts and the run."""
     write_texts()
     shutil.copytree(trained, "runs/RUN")
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("command", TO_RUN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -21,7 +20,7 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TrainConfig)])
+@pytest.mark.parametrize("field", TrainConfig.model_fields)
 def test_every_flag_of_training_is_documented(field: str) -> None:
     assert f"`--{field.replace('_', '-')}`" in read("docs/training.md")
 
@@ -34,7 +33,7 @@ def test_every_preset_is_documented(preset: str) -> None:
 def test_no_flag_is_documented_that_is_not_there() -> None:
     table = re.findall(r"^\| `--([a-z-]+)`", read("docs/training.md"), re.MULTILINE)
     assert table
-    assert set(table) <= {field.name.replace("_", "-") for field in dataclasses.fields(TrainConfig)}
+    assert set(table) <= {name.replace("_", "-") for name in TrainConfig.model_fields}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,12 +10,11 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, PartialState
 
 import charrnn.train
 from tests.conftest import (
@@ -39,25 +38,12 @@ Train = Callable[..., int]
 
 
 @pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch) -> Train:
-    """The main command in this process: returns the exit code; signal handlers and Accelerate's state are put back."""
+def train() -> Iterator[Train]:
+    """The main command in this process: returns the exit code; signal handlers are put back."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
-    threads = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-    def call(*args: str | Path) -> int:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        try:
-            return charrnn.train.main([*map(str, args)])
-        finally:
-            AcceleratorState._reset_state(reset_partial_state=True)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(False)
-
-    assert PartialState._shared_state is not None
-    return call
+    yield lambda *args: charrnn.train.main([*map(str, args)])
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def quiet(text_file: Path, *flags: str) -> tuple[str, ...]:

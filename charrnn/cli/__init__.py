@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 from collections.abc import Sequence
 
 from charrnn import __version__
-from charrnn.errors import UserError, tell
+from charrnn.config.options import did_you_mean
+from charrnn.errors import UsageError, UserError, log_to_stderr, tell
 
 COMMANDS = {
     "train": "train a model (as `accelerate launch -m charrnn.train` does, in one process)",
@@ -18,6 +18,7 @@ COMMANDS = {
     "runs": "list runs with their corpus, steps, best loss, state and age",
     "corpora": "list the corpora there are, show or search what they hold",
     "report": "write a page on how a run went and what its model has learned",
+    "presets": "show the presets of training and their values",
     "export": "write a run's model as a folder for CharLSTM.from_pretrained",
 }
 
@@ -40,11 +41,9 @@ def main(args: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     if command not in COMMANDS:
-        print(f"error: there is no command {command!r}: choose {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    for name in ("charrnn", "charrnn_plugins"):
-        logging.getLogger(name).setLevel(logging.INFO)
+        hint = did_you_mean(command, COMMANDS) or f": choose {', '.join(COMMANDS)}"
+        return tell(UsageError(f"there is no command {command!r}{hint}"))
+    log_to_stderr()
     module = "charrnn.train" if command == "train" else f"charrnn.cli.{command}"
     try:
         code = int(importlib.import_module(module).main(rest))

@@ -5,59 +5,47 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated
 
-import tyro
-
-from charrnn.config.settings import Repeated
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.cli.options import PluginOptions
+from charrnn.config.options import AtLeast1, Group
+from charrnn.errors import CorpusError
 from charrnn.text.corpus import CorpusSpec
+from charrnn.text.documents import joined
 from charrnn.text.plugins import Corpora
 
 LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PluginOptions:
-    """Which plugins there are, for every action."""
-
-    plugin: Repeated = ()
-    """A module with a corpus of your own."""
-    block_plugin: Repeated = ()
-    """A plugin that is not to be loaded."""
-
-
-@dataclass(frozen=True)
 class ListOptions(PluginOptions):
     """List the schemes, each with its plugin, version and help, and the plugins that are broken.
 
     Example: charrnn corpora
+    Example: charrnn corpora show SPEC
+    Example: charrnn corpora search WORDS
     """
 
 
-@dataclass(frozen=True)
 class ShowOptions(PluginOptions):
     """Print the text that a spec yields, as a model would see it.
 
     Example: charrnn corpora show gutenberg:1597 | less
     """
 
-    spec: Annotated[str, tyro.conf.Positional]
+    spec: Annotated[str, Group.ARGUMENTS]
     """The corpus, SCHEME:ARGUMENT."""
 
 
-@dataclass(frozen=True)
 class SearchOptions(PluginOptions):
     """Search the catalogues of corpora that have one, and print specs to copy.
 
     Example: charrnn corpora search "andersen fairy"
     """
 
-    words: Annotated[str, tyro.conf.Positional]
+    words: Annotated[str, Group.ARGUMENTS]
     """Words that all have to occur."""
-    limit: int = 25
+    limit: AtLeast1 = 25
     """Lines to print at most."""
 
 
@@ -73,12 +61,7 @@ def main(args: Sequence[str]) -> int:
 
 def list_schemes(args: Sequence[str]) -> int:
     """Prints each scheme, and each plugin that cannot be used with the reason."""
-    options = tyro.cli(
-        ListOptions,
-        args=list(args),
-        prog="charrnn corpora",
-        description=f"{ListOptions.__doc__}\nOther actions: charrnn corpora show SPEC, charrnn corpora search WORDS.",
-    )
+    options = ListOptions.from_args(args, "charrnn corpora")
     corpora = Corpora(options.plugin, options.block_plugin)
     for scheme in corpora.schemes:
         offers = corpora.offers(scheme)
@@ -93,25 +76,16 @@ def list_schemes(args: Sequence[str]) -> int:
 
 def show(args: Sequence[str]) -> int:
     """Prints a corpus, its documents joined as training joins them."""
-    options = tyro.cli(ShowOptions, args=list(args), prog="charrnn corpora show")
+    options = ShowOptions.from_args(args, "charrnn corpora show")
     spec = CorpusSpec.parse(options.spec)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may not show every character
-    end = "\n"
-    for document in Corpora(options.plugin, options.block_plugin).find(spec).documents(spec):
-        if end != "\n":
-            sys.stdout.write("\n")
-            end = "\n"
-        for piece in document:
-            sys.stdout.write(piece)
-            end = piece[-1]
+    sys.stdout.writelines(joined(Corpora(options.plugin, options.block_plugin).find(spec).documents(spec)))
     return 0
 
 
 def search(args: Sequence[str]) -> int:
     """Prints the specs that a search finds, with what each is."""
-    options = tyro.cli(SearchOptions, args=list(args), prog="charrnn corpora search")
-    if options.limit < 1:
-        raise ConfigError(f"--limit {options.limit}: it must be 1 or more")
+    options = SearchOptions.from_args(args, "charrnn corpora search")
     corpora = Corpora(options.plugin, options.block_plugin)
     found: list[tuple[str, str]] = []
     failures: list[CorpusError] = []

@@ -4,56 +4,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import tyro
 
-from charrnn.config.settings import Repeated, from_saved
-from charrnn.distributed.launcher import keep_freed_memory, one_blas_thread, share_of_cores
+from charrnn.cli.options import ModelOptions, PluginOptions
+from charrnn.config.options import NotNegative, Repeated
+from charrnn.config.sources import from_saved
+from charrnn.distributed.machine import keep_freed_memory, one_blas_thread, share_of_cores
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.model.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
 from charrnn.model.evaluation import Loss, evaluate, fit_temperature
+from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.run.checkpoint import find_model, load_model, read_training
+from charrnn.run.checkpoint import read_training
+from charrnn.run.text import trained_text
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.plugins import Corpora
-from charrnn.text.run_text import text_of
 from charrnn.text.store import TokenStore, is_store
 from charrnn.text.store_builder import build_store
 from charrnn.text.vocab import Vocabulary
 
 
-@dataclass(frozen=True)
-class EvalOptions:
+class EvalOptions(ModelOptions, PluginOptions):
     """Measure a trained model's exact loss on any text, and print it as JSON.
 
     Example: charrnn eval runs/my-run --split val
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The folder of a run, or of a model."""
     corpus: Repeated = ()
     """The text, SCHEME:ARGUMENT; can be given several times. With --split the default is the run's own."""
-    plugin: Repeated = ()
-    """A module with a corpus of your own."""
-    block_plugin: Repeated = ()
-    """A plugin that is not to be loaded."""
     split: Literal["all", "val", "test"] = "all"
     """The whole text, or only what the run sets apart of each corpus for validation, or for a test."""
-    checkpoint: Literal["best", "last"] = "best"
-    """Which checkpoint of the run to use."""
     dynamic: bool = False
     """Measure also the loss of a model that goes on learning from the text as it reads it (Krause et al. 2018): each
     character is predicted before it is learnt. The saved model stays as it is. 100,000 characters take a minute."""
-    learning_rate: float = LEARNING_RATE
+    learning_rate: NotNegative = LEARNING_RATE
     """How fast it learns, with --dynamic."""
-    decay: float = DECAY
+    decay: NotNegative = DECAY
     """How fast it goes back to what it was, with --dynamic."""
     fit_temperature: bool = False
     """Fit the temperature at which the loss of the first half of the text is lowest, and measure the second half at it:
@@ -62,10 +55,10 @@ class EvalOptions:
 
 def main(args: Sequence[str]) -> int:
     """Prints loss (nats per character), bpc, and what they were measured on."""
-    options = tyro.cli(EvalOptions, args=list(args), prog="charrnn eval")
+    options = EvalOptions.from_args(args, "charrnn eval")
     if not options.dynamic and (options.learning_rate, options.decay) != (LEARNING_RATE, DECAY):
         raise ConfigError("--learning-rate and --decay are those of --dynamic: add it")
-    folder = find_model(options.run, options.checkpoint)
+    folder = options.find_model()
     if options.split != "all" and not (folder / "training.json").exists():
         raise ConfigError(f"{options.run} is a model alone, which does not say what its --split {options.split} is")
     model, vocab = load_model(folder)
@@ -92,14 +85,14 @@ def own_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: P
     if options.split == "all":
         raise ConfigError("no text is given: add --corpus SCHEME:ARGUMENT, or --split val for the run's own")
     where = options.run if is_store(options.run / "store") else temporary
-    return text_of(folder, vocab, where, plugin=options.plugin, block_plugin=options.block_plugin)
+    return trained_text(folder, vocab, where, plugin=options.plugin, block_plugin=options.block_plugin)
 
 
 def given_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: Path) -> TokenStore:
     """The corpora that were given, split as the run's own text was if only a part of them is to be measured."""
     val_fraction = test_fraction = 0.0
     if options.split != "all":
-        config = from_saved(read_training(folder)["config"])
+        config = from_saved(read_training(folder)["config"], folder)
         if getattr(config, f"{options.split}_corpus"):
             raise ConfigError(f"the run has its own --{options.split}-corpus: leave out --corpus, or --split")
         val_fraction, test_fraction = config.fractions

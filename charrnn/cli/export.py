@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import tyro
-
+from charrnn.cli.options import ModelOptions
+from charrnn.config.options import Group
 from charrnn.errors import CheckpointError
-from charrnn.run.checkpoint import MODEL_FILES, find_model, load_model
+from charrnn.model.folder import MODEL_FILES, load_model
 
 
-@dataclass(frozen=True)
-class ExportOptions:
+class ExportOptions(ModelOptions):
     """Write a run's model, without what only training needs, as a folder that can be shared.
 
     Example: charrnn export runs/my-run my-model
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The folder of a run."""
-    folder: Annotated[Path, tyro.conf.Positional]
+    folder: Annotated[Path, Group.ARGUMENTS]
     """Where to write; it must not be there yet."""
-    checkpoint: Literal["best", "last"] = "best"
-    """Which checkpoint of the run to use."""
 
 
 def main(args: Sequence[str]) -> int:
     """Copies the model half of a checkpoint."""
-    options = tyro.cli(ExportOptions, args=list(args), prog="charrnn export")
-    source = find_model(options.run, options.checkpoint)
+    options = ExportOptions.from_args(args, "charrnn export")
+    source = options.find_model()
     load_model(source)
     try:
         options.folder.mkdir(parents=True)

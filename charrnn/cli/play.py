@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
+from pydantic import Field
 
-from charrnn.distributed.launcher import one_blas_thread
+from charrnn.config.options import AtLeast0, Group, Options
+from charrnn.distributed.machine import one_blas_thread
 from charrnn.errors import ConfigError
-from charrnn.run.checkpoint import find_model, load_model
+from charrnn.model.folder import load_model
+from charrnn.run.checkpoint import find_model
 
 LOG = logging.getLogger(__name__)
 
@@ -25,28 +26,25 @@ OPEN = (
 )
 
 
-@dataclass(frozen=True)
-class PlayOptions:
+class PlayOptions(Options):
     """Serve a page to write with trained models, and http://127.0.0.1:7860/complete for programs, until Ctrl-C.
 
     Example: charrnn play runs/my-run runs/another
     """
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    runs: Annotated[tuple[Path, ...], Group.ARGUMENTS]
     """The folders of runs, or of models."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint of each run to use."""
     host: str = "127.0.0.1"
     """The address to listen on; the default can be reached from this machine alone, 0.0.0.0 from any."""
-    port: int = 7860
+    port: Annotated[AtLeast0, Field(le=65535)] = 7860
     """The port to listen on; 0 for a free one."""
 
 
 def main(args: Sequence[str]) -> int:
     """Serves until it is interrupted."""
-    options = tyro.cli(PlayOptions, args=list(args), prog="charrnn play")
-    if not options.runs:
-        raise ConfigError("no run is given: charrnn play RUN")
+    options = PlayOptions.from_args(args, "charrnn play")
     models = {str(run): load_model(find_model(run, options.checkpoint)) for run in options.runs}
     if find_spec("gradio") is None:
         raise ConfigError("the page needs Gradio: pip install 'charrnn[play]'")
@@ -70,8 +68,6 @@ def main(args: Sequence[str]) -> int:
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; raises `ConfigError` if the address or the port cannot be had."""
-    if not 0 <= port <= 65535:
-        raise ConfigError(f"--port {port}: it must be from 0 to 65535")
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

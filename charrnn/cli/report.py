@@ -4,46 +4,40 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-import tyro
 
-from charrnn.distributed.launcher import share_of_cores
+from charrnn.cli.options import ModelOptions
+from charrnn.distributed.machine import share_of_cores
 from charrnn.errors import CheckpointError, UserError
+from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
-from charrnn.run.checkpoint import find_model, load_model, read_training
+from charrnn.run.checkpoint import read_training
 from charrnn.run.folder import METRICS, SAMPLES, read_lines, write_text
-from charrnn.text.run_text import text_of
+from charrnn.run.text import trained_text
 from charrnn.text.vocab import Vocabulary
 
 LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ReportOptions:
+class ReportOptions(ModelOptions):
     """Write RUN/report.html: curves, samples and what of them is copied, the model's surprise, and its cells.
 
     Example: charrnn report runs/my-run
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The folder of a run."""
-    checkpoint: Literal["best", "last"] = "best"
-    """Which checkpoint of the run to look into."""
-
 
 def main(args: Sequence[str]) -> int:
     """Writes the page and prints where it is."""
-    options = tyro.cli(ReportOptions, args=list(args), prog="charrnn report")
+    options = ReportOptions.from_args(args, "charrnn report")
     run = options.run
     if not (run / METRICS).is_file():
         raise CheckpointError(f"{run} is not the folder of a run: it has no {METRICS}")
-    folder = find_model(run, options.checkpoint)
+    folder = options.find_model()
     model, vocab = load_model(folder)
     torch.set_num_threads(share_of_cores())
     metrics, samples = read_rows(run / METRICS), read_rows(run / SAMPLES)
@@ -69,7 +63,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def find_texts(folder: Path, vocab: Vocabulary, run: Path) -> Texts:
     """The run's own text; raises a `UserError` if it is no longer there or no longer the same."""
-    text = text_of(folder, vocab, run)
+    text = trained_text(folder, vocab, run)
     if len(text.val) > 1:
         return Texts(text.train, text.val, is_held_out=True)
     return Texts(text.train, text.train[-MAX_CHARACTERS:], is_held_out=False)

@@ -6,12 +6,10 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
+from charrnn.config.options import Group, Options
 from charrnn.run.folder import METRICS, is_locked, read_json
 
 LOG = logging.getLogger(__name__)
@@ -19,8 +17,7 @@ LOG = logging.getLogger(__name__)
 COLUMNS = ("run", "corpus", "steps", "best loss", "state", "age")
 
 
-@dataclass(frozen=True)
-class RunsOptions:
+class RunsOptions(Options):
     """List the runs of a folder, newest first.
 
     The columns are: corpus, steps done of all, best validation loss, state, and the time since the run last wrote
@@ -29,13 +26,13 @@ class RunsOptions:
     Example: charrnn runs
     """
 
-    folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
+    folder: Annotated[Path, Group.ARGUMENTS] = Path("runs")
     """Where the runs are."""
 
 
 def main(args: Sequence[str]) -> int:
     """Prints a table, and names in a warning each folder that is no whole run."""
-    options = tyro.cli(RunsOptions, args=list(args), prog="charrnn runs")
+    options = RunsOptions.from_args(args, "charrnn runs")
     runs = sorted(readable_runs(options.folder), reverse=True)
     if not runs:
         print(f"no runs in {options.folder}: start one with `charrnn train`, or name another folder")

@@ -6,16 +6,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
 
-import tyro
-
-from charrnn.distributed.launcher import one_blas_thread
-from charrnn.errors import ConfigError
-from charrnn.model.sampling import draw, load_weights, scores
-from charrnn.run.checkpoint import find_model
+from charrnn.cli.options import ModelOptions
+from charrnn.config.options import AtLeast1
+from charrnn.distributed.machine import one_blas_thread
+from charrnn.model.folder import load_weights
+from charrnn.model.sampling import Sampling, draw, scores
 
 LOG = logging.getLogger(__name__)
 
@@ -25,31 +21,16 @@ COLORS = ((0.5, ""), (0.2, "\033[38;5;64m"), (0.05, "\033[38;5;130m"), (0.0, "\0
 PLAIN = "\033[0m"
 
 
-@dataclass(frozen=True)
-class SampleOptions:
+class SampleOptions(ModelOptions, Sampling):
     """Write text with a trained model, from a fresh state.
 
     Example: charrnn sample runs/my-run --prompt "Once upon a time" --temperature 0.8
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The folder of a run, or of a model."""
     prompt: str = ""
     """What the text begins with; the default is a new line, which is not shown."""
-    length: int = 1000
-    """Characters to write."""
-    temperature: float = 0.8
-    """Below 1 is more careful, above 1 wilder; 0 always takes the likeliest character."""
-    top_k: int = 0
-    """Choose among the k likeliest characters only; 0 for all."""
-    top_p: float = 1.0
-    """Choose among the likeliest characters that hold this much probability only; 1 for all."""
-    seed: int = 0
-    """The same seed writes the same text."""
-    num_samples: int = 1
+    num_samples: AtLeast1 = 1
     """Texts to write, all at once, which takes far less time than one after another: those of SEED, SEED + 1, ..."""
-    checkpoint: Literal["best", "last"] = "best"
-    """Which checkpoint of the run to use."""
     color: bool = False
     """Color each character by the probability the model gave it: plain from 1/2 on, green from 1/5, orange from 1/20,
     red and underlined below. On a terminal only, and not where NO_COLOR is set; FORCE_COLOR=1 colors a pipe too."""
@@ -57,22 +38,11 @@ class SampleOptions:
 
 def main(args: Sequence[str]) -> int:
     """Writes the prompt and the text to standard output; several texts each under a line with its seed."""
-    options = tyro.cli(SampleOptions, args=list(args), prog="charrnn sample")
-    if options.num_samples < 1:
-        raise ConfigError(f"--num-samples {options.num_samples}: it must be 1 or more")
+    options = SampleOptions.from_args(args, "charrnn sample")
     one_blas_thread()
-    model, vocab = load_weights(find_model(options.run, options.checkpoint))
+    model, vocab = load_weights(options.find_model())
     seeds = range(options.seed, options.seed + options.num_samples)
-    steps = draw(
-        model,
-        vocab,
-        options.prompt,
-        seeds=seeds,
-        length=options.length,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-    )
+    steps = draw(model, vocab, options.prompt, seeds=seeds, how=options)
     colors = options.color and colors_wanted()
     characters = vocab.decode(range(len(vocab)))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may not show every character

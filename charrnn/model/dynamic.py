@@ -19,7 +19,7 @@ from tqdm import tqdm
 from charrnn.errors import ConfigError
 from charrnn.model.evaluation import Loss
 from charrnn.model.lstm import CharLSTM, State
-from charrnn.model.sampling import draw
+from charrnn.model.sampling import Sampling, draw
 from charrnn.text.vocab import Vocabulary
 
 LEARNING_RATE = 5e-4
@@ -74,7 +74,7 @@ def usual_gradients(model: CharLSTM, vocab: Vocabulary) -> list[Tensor]:
 
     The paper takes training text, which a model folder comes without; the results differ by less than 0.1 %.
     """
-    drawn = draw(model, vocab, seeds=range(OWN_TEXTS), length=OWN_LENGTH)
+    drawn = draw(model, vocab, seeds=range(OWN_TEXTS), how=Sampling(length=OWN_LENGTH, temperature=1.0))
     texts = np.stack([tokens_B for tokens_B, _ in drawn], axis=1)
     parameters = list(model.parameters())
     squares = [torch.zeros_like(parameter) for parameter in parameters]

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from charrnn.model.lstm import CharLSTM
+from charrnn.text.store import ids_at
 
 NUM_ROWS = 32
 """Rows in which a text is evaluated, whatever the number of processes, so that the result depends on none."""
@@ -57,12 +58,12 @@ def num_rows_for(num_tokens: int) -> int:
 def loss_sum(
     model: CharLSTM,
     tokens: npt.NDArray[np.unsignedinteger],
-    share: range,
+    own_rows: range,
     num_rows: int,
     warm_up: int = WARM_UP,
     temperatures: Sequence[float] = (1.0,),
 ) -> torch.Tensor:
-    """The summed loss in nats over this process's share of a text's rows, at each temperature: float64, on the CPU.
+    """The summed loss in nats over this process's own of a text's rows, at each temperature: float64, on the CPU.
 
     Row r predicts the targets r * L .. (r + 1) * L - 1 of the text's N - 1, with L = ceil((N - 1) / num_rows), from
     a fresh state warmed up on the ``warm_up`` characters before.
@@ -70,7 +71,7 @@ def loss_sum(
     totals = torch.zeros(len(temperatures), dtype=torch.float64)
     num_targets = len(tokens) - 1
     length = -(-num_targets // num_rows)
-    rows = np.array([row for row in share if row * length < num_targets], dtype=np.int64)
+    rows = np.array([row for row in own_rows if row * length < num_targets], dtype=np.int64)
     if rows.size == 0:
         return totals
     device = model.output.weight.device
@@ -81,14 +82,13 @@ def loss_sum(
         stop = min(start + WINDOW, 0 if start < 0 else length)
         position_TB = first + np.arange(start, stop, dtype=np.int64)[:, None]
         readable_TB = np.clip(position_TB, 0, num_targets - 1)
-        x_TB = torch.from_numpy(tokens[readable_TB].astype(np.int64)).to(device)
+        x_TB, y_TB = (torch.from_numpy(ids_at(tokens, readable_TB + ahead)).to(device) for ahead in (0, 1))
         logits_TBV, state = model(x_TB, state)
         if start < 0:
             # The text's first row has nothing before it to warm up on: it starts afresh.
             warm = torch.from_numpy(first > 0).to(device).view(1, -1, 1)
             state = (torch.where(warm, state[0], 0.0), torch.where(warm, state[1], 0.0))
             continue
-        y_TB = torch.from_numpy(tokens[readable_TB + 1].astype(np.int64)).to(device)
         counted = torch.from_numpy(position_TB < last).flatten()
         for index, temperature in enumerate(temperatures):
             logits_NV = logits_TBV.flatten(0, 1).float() / temperature

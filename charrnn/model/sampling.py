@@ -8,15 +8,14 @@ layer folded into one table with a row per character.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Required, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from pydantic import Field
 
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.config.options import AtLeast0, NotNegative, Number, Options
+from charrnn.errors import CheckpointError
 from charrnn.text.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -26,22 +25,6 @@ Array = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.integer]
 Weights = Mapping[str, Array]
 """The weights of a `CharLSTM` by their names."""
-
-
-def load_weights(folder: Path) -> tuple[Weights, Vocabulary]:
-    """What `generate` needs of a model folder; raises `CheckpointError` or `VocabularyError` if it is no model's.
-
-    Importing torch, which the model itself needs, takes longer than writing thousands of characters.
-    """
-    vocab = Vocabulary.load(folder / "vocab.json")
-    try:
-        weights = load_file(folder / "model.safetensors")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
-    num_characters = len(weights.get("output.bias", ()))
-    if num_characters != len(vocab):
-        raise CheckpointError(f"{folder}: the model has {num_characters} characters, its vocabulary {len(vocab)}")
-    return weights, vocab
 
 
 class Stepper:
@@ -129,53 +112,50 @@ def default_prompt(vocab: Vocabulary) -> str:
     return "\n" if "\n" in vocab else vocab.characters[:1]
 
 
-def check_sampling(length: int, temperature: float, top_k: int, top_p: float, seed: int) -> None:
-    """Raises `ConfigError` for values that no distribution can be made from."""
-    if length < 0 or seed < 0:
-        raise ConfigError(f"the length is {length} and the seed {seed}: both must be 0 or more")
-    if not 0 <= temperature < float("inf"):
-        raise ConfigError(f"the temperature is {temperature}: it must be 0 (always the likeliest) or more")
-    if top_k < 0:
-        raise ConfigError(f"top-k is {top_k}: it must be 0 (off) or more")
-    if not 0 < top_p <= 1:
-        raise ConfigError(f"top-p is {top_p}: it must be above 0 and at most 1 (off)")
+class Sampling(Options):
+    """How to draw: the settings of `generate`, of `charrnn sample` and of the page to play with."""
+
+    length: AtLeast0 = 1000
+    """Characters to write."""
+    temperature: NotNegative = 0.8
+    """Below 1 is more careful, above 1 wilder; 0 always takes the likeliest character."""
+    top_k: AtLeast0 = 0
+    """Choose among the k likeliest characters only; 0 for all."""
+    top_p: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    """Choose among the likeliest characters that hold this much probability only; 1 for all."""
+    seed: AtLeast0 = 0
+    """The same seed writes the same text."""
 
 
-class Settings(TypedDict, total=False):
-    """How to draw, with the names, the meaning and the defaults of `generate`."""
+class SamplingKeywords(TypedDict, total=False):
+    """The fields of `Sampling` as keywords."""
 
-    length: Required[int]
+    length: int
     temperature: float
     top_k: int
     top_p: float
+    seed: int
 
 
 def generate(
-    model: CharLSTM | Weights,
-    vocab: Vocabulary,
-    prompt: str = "",
-    *,
-    length: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    seed: int = 0,
+    model: CharLSTM | Weights, vocab: Vocabulary, prompt: str = "", **settings: Unpack[SamplingKeywords]
 ) -> Iterator[str]:
     """Yields ``length`` characters that go on from a prompt, from a fresh state; <unk> is never drawn.
 
-    Raises `VocabularyError` for a prompt with characters that the model never saw and cannot map to <unk>, and
-    `ConfigError` for impossible settings: both at once, before the first character is asked for.
+    The settings are those of `Sampling`. Raises `VocabularyError` for a prompt with characters that the model never saw
+    and cannot map to <unk>, and `ConfigError` for impossible settings: both at once, before the first character is
+    asked for.
     """
-    steps = draw(model, vocab, prompt, seeds=[seed], length=length, temperature=temperature, top_k=top_k, top_p=top_p)
-    characters = vocab.decode(range(len(vocab)))
-    return (characters[token] for (token,), _ in steps)
+    scored = generate_scored(model, vocab, prompt, **settings)
+    return (character for character, _ in scored)
 
 
 def generate_scored(
-    model: CharLSTM | Weights, vocab: Vocabulary, prompt: str = "", *, seed: int = 0, **settings: Unpack[Settings]
+    model: CharLSTM | Weights, vocab: Vocabulary, prompt: str = "", **settings: Unpack[SamplingKeywords]
 ) -> Iterator[tuple[str, float]]:
     """The characters of `generate`, each with the probability that the model gave it."""
-    steps = draw(model, vocab, prompt, seeds=[seed], **settings)
+    how = Sampling.from_values(settings)
+    steps = draw(model, vocab, prompt, seeds=[how.seed], how=how)
     characters = vocab.decode(range(len(vocab)))
     return ((characters[tokens_B[0]], float(scores(tokens_B, logits_BV)[0])) for tokens_B, logits_BV in steps)
 
@@ -191,10 +171,7 @@ def draw(
     prompt: str = "",
     *,
     seeds: Sequence[int],
-    length: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    how: Sampling,
 ) -> Iterator[tuple[Tokens, Array]]:
     """The texts of all ``seeds`` side by side: their next tokens, and the logits that these were drawn by.
 
@@ -202,7 +179,6 @@ def draw(
     way for another number of rows: a number drawn that falls within a millionth of the border between two characters
     can then be either's.
     """
-    check_sampling(length, temperature, top_k, top_p, min(seeds))
     prompt_tokens = vocab.encode(prompt or default_prompt(vocab))
     stepper = Stepper(model)
 
@@ -211,7 +187,7 @@ def draw(
         for token in prompt_tokens:
             logits_1V = stepper.step(token[np.newaxis])
         logits_BV = np.repeat(logits_1V, len(rngs), axis=0)
-        for _ in range(length):
+        for _ in range(how.length):
             if not np.isfinite(logits_BV).all():
                 raise CheckpointError(
                     "the model gives no numbers any more: its training has diverged; use another checkpoint"
@@ -220,7 +196,7 @@ def draw(
             if vocab.has_unknown:
                 allowed_BV = logits_BV.copy()
                 allowed_BV[:, 0] = -np.inf
-            cumulative_BV = probabilities(allowed_BV, temperature, top_k, top_p).cumsum(axis=-1)
+            cumulative_BV = probabilities(allowed_BV, how.temperature, how.top_k, how.top_p).cumsum(axis=-1)
             drawn_B1 = np.array([[rng.random()] for rng in rngs]) * cumulative_BV[:, -1:]
             tokens_B = (cumulative_BV <= drawn_B1).sum(axis=-1)
             yield tokens_B, logits_BV

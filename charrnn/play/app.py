@@ -13,12 +13,13 @@ import gradio as gr
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from charrnn.config.options import AtLeast0, AtLeast1, told
 from charrnn.errors import ConfigError, UserError
 from charrnn.model.lstm import CharLSTM
-from charrnn.model.sampling import generate
+from charrnn.model.sampling import Sampling, generate
 from charrnn.text.vocab import Vocabulary
 
 Models: TypeAlias = Mapping[str, tuple[CharLSTM, Vocabulary]]
@@ -35,17 +36,13 @@ PAGE_PIECE = 25
 """Characters that the page shows in an `INTERVAL` at most: far more than one can read, few enough to watch."""
 
 
-class Completion(BaseModel):
+class Completion(Sampling):
     """What a client asks for: the fields are the query parameters of the endpoint."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    prompt: str = Field(default="", max_length=MAX_PROMPT)
-    length: int = Field(default=1000, ge=1, le=MAX_LENGTH)
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int | None = Field(default=None, ge=0)
+    prompt: Annotated[str, Field(max_length=MAX_PROMPT)] = ""
+    length: Annotated[AtLeast1, Field(le=MAX_LENGTH)] = 1000
+    seed: AtLeast0 = Field(default_factory=lambda: secrets.randbits(32))
+    """By default another each time."""
     run: str = ""
 
 
@@ -57,9 +54,7 @@ def complete(models: Models, wanted: Completion, most: int = MAX_LENGTH) -> Iter
     run = wanted.run or next(iter(models))
     if run not in models:
         raise ConfigError(f"there is no run {run!r} here: choose {', '.join(models)}")
-    settings = wanted.model_dump(exclude={"run", "seed"})
-    seed = secrets.randbits(32) if wanted.seed is None else wanted.seed
-    characters = generate(*models[run], **settings, seed=seed)
+    characters = generate(*models[run], **wanted.model_dump(exclude={"run"}))
     # A vocabulary can have lone surrogates, which UTF-8 has not.
     return _pieces((character.encode("utf-8", "backslashreplace").decode() for character in characters), most)
 
@@ -106,9 +101,7 @@ def _reason(error: UserError | RequestValidationError | ValidationError) -> str:
     if isinstance(error, UserError):
         return str(error)
     first = error.errors()[0]
-    if first["type"] == "extra_forbidden":
-        return f"there is no parameter {first['loc'][-1]!r}: choose {', '.join(Completion.model_fields)}"
-    return f"{first['loc'][-1]}: {first['msg']}"
+    return told(Completion, {**first, "loc": first["loc"][-1:]})
 
 
 def make_page(models: Models) -> gr.Blocks:

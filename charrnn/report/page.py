@@ -20,6 +20,7 @@ from charrnn.report.cells import named_cells
 from charrnn.report.copied import SHORTEST, Passage, copied_lengths, copied_passages
 from charrnn.report.curves import draw
 from charrnn.report.reading import Reading, read
+from charrnn.run.shading import MOST_BITS
 from charrnn.text.vocab import Ids, Vocabulary
 
 Row = Mapping[str, Any]
@@ -32,9 +33,6 @@ EXCERPT = 3000
 
 LINE = 200
 """Characters within which it may begin with a line."""
-
-MOST_BITS = 8
-"""The surprise from which on the shade is the same."""
 
 READABLE = 0.3
 """A weaker correlation is not one that a person sees in the coloured text."""
@@ -154,8 +152,8 @@ def copied(samples: Sequence[Row], vocab: Vocabulary, texts: Texts, reading: Rea
         lengths = copied_lengths(passages, len(text))
         share = np.count_nonzero(lengths) / max(1, len(text))
         longest = int(lengths.max(initial=0))
-        runs = [] if text.isspace() else _runs(text, lengths.tolist())
-        rows.append({"name": name, "characters": len(text), "share": share, "longest": longest, "runs": runs})
+        stretches = [] if text.isspace() else _stretches(text, lengths.tolist())
+        rows.append({"name": name, "characters": len(text), "share": share, "longest": longest, "stretches": stretches})
     named = [(name, passage) for (name, _), own in zip(written[: len(samples)], found, strict=False) for passage in own]
     named.sort(key=lambda pair: -pair[1].length)
     return {
@@ -210,7 +208,7 @@ def cells(reading: Reading, vocab: Vocabulary, hidden_size: int) -> dict[str, An
                 "layer": named.cell // hidden_size + 1,
                 "cell": named.cell % hidden_size,
                 "correlation": named.correlation,
-                "runs": _runs(text[named.excerpt], shades.tolist()),
+                "stretches": _stretches(text[named.excerpt], shades.tolist()),
             }
         )
     return {
@@ -225,7 +223,7 @@ def _named(character: str) -> str:
     return _NAMED.get(character) or printable(character)
 
 
-def _runs(text: str, values: Sequence[int]) -> list[tuple[int, str]]:
+def _stretches(text: str, values: Sequence[int]) -> list[tuple[int, str]]:
     """The text cut where the value of its characters changes."""
     pairs = groupby(zip(values, text, strict=True), key=lambda pair: pair[0])
     return [(value, "".join(character for _, character in run)) for value, run in pairs]

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from charrnn.model.evaluation import WARM_UP
 from charrnn.model.lstm import CharLSTM
+from charrnn.text.store import ids_at
 from charrnn.text.vocab import Ids
 
 NUM_ROWS = 16
@@ -17,9 +19,6 @@ NUM_ROWS = 16
 
 ROW_LENGTH = 1000
 """Characters of a row at most: 16,000 in all are enough to tell what a cell follows."""
-
-WARM_UP = 256
-"""Characters that each row reads first; after so many the state has all but forgotten that it started afresh."""
 
 MAX_CHARACTERS = NUM_ROWS * ROW_LENGTH + WARM_UP
 """What is read of a text at most."""
@@ -50,7 +49,7 @@ def read(model: CharLSTM, tokens: Ids) -> Reading:
     num_rows = max(1, min(NUM_ROWS, (len(tokens) - warm_up) // WARM_UP))
     length = min(ROW_LENGTH, (len(tokens) - warm_up) // num_rows)
     first = warm_up + length * np.arange(num_rows)
-    x_TB = torch.from_numpy(tokens[first + np.arange(-warm_up, length)[:, None]].astype(np.int64))
+    x_TB = torch.from_numpy(ids_at(tokens, first + np.arange(-warm_up, length)[:, None]))
     state, log_probs_BV = model.zero_state(num_rows), torch.empty(0)
     surprise, likeliest, probability, cells = [], [], [], []
     for time in range(warm_up + length):

@@ -23,78 +23,41 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from charrnn.errors import CheckpointError, VocabularyError
+from charrnn.errors import CheckpointError
+from charrnn.model.folder import MODEL_FILES, save_model
 from charrnn.text.vocab import Vocabulary
 
 # torch takes more than a second to import: `charrnn sample`, which only looks for a model here, must not wait for it.
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
     from charrnn.model.lstm import CharLSTM
 
 LOG = logging.getLogger(__name__)
 
 FORMAT = 2
 MANIFEST = "manifest.json"
-MODEL_FILES = ("config.json", "model.safetensors", "vocab.json", "README.md")
-"""The model half of a checkpoint."""
 TRAINING_FILES = ("training.json", "training.safetensors")
-"""The other half: what only going on needs."""
+"""What only going on needs, beside the files of the model."""
 _NAME = re.compile(r"step-(\d{9})")
 
 
-def save_model(folder: Path, model: CharLSTM, vocab: Vocabulary, card: str) -> None:
-    """Writes the model half of a checkpoint: weights, shape, vocabulary and a model card."""
-    model.save_pretrained(folder)
-    vocab.save(folder / "vocab.json")
-    (folder / "README.md").write_text(card, encoding="utf-8")
+def save_checkpoint(parent: Path, model: CharLSTM, vocab: Vocabulary, card: str, state: Mapping[str, Any]) -> Path:
+    """Writes a checkpoint of a model and of the state of its training, which has tensors and what JSON can hold.
 
-
-def load_model(folder: Path) -> tuple[CharLSTM, Vocabulary]:
-    """Reads a model and its vocabulary; raises `CheckpointError` if they are missing, damaged or do not fit."""
-    from safetensors.torch import load_model as load_weights
-
-    from charrnn.model.lstm import CharLSTM
-
-    for name in MODEL_FILES[:3]:
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} is no model: it has no {name}")
-    vocab = Vocabulary.load(folder / "vocab.json")
-    try:
-        model = CharLSTM(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        load_weights(model, folder / "model.safetensors", strict=True)
-    except (SafetensorError, RuntimeError, TypeError, ValueError, OSError) as error:
-        raise CheckpointError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
-    if model.vocab_size != len(vocab):
-        raise CheckpointError(f"{folder}: the model has {model.vocab_size} characters, its vocabulary {len(vocab)}")
-    return model, vocab
-
-
-def save_checkpoint(
-    parent: Path,
-    step: int,
-    model: CharLSTM,
-    vocab: Vocabulary,
-    card: str,
-    tensors: Mapping[str, Tensor],
-    training: Mapping[str, Any],
-) -> Path:
-    """Writes a checkpoint; it is there whole or not at all. Raises `CheckpointError` if the disk does not take it."""
+    It is there whole or not at all. Raises `CheckpointError` if the disk does not take it.
+    """
     from safetensors.torch import save_file
+    from torch import Tensor
 
-    folder = parent / f"step-{step:09d}"
+    folder = parent / f"step-{state['step']:09d}"
     temporary = parent / f".writing-{folder.name}"
+    tensors = {name: value.cpu().contiguous() for name, value in state.items() if isinstance(value, Tensor)}
+    values = {"format": FORMAT, **{name: value for name, value in state.items() if name not in tensors}}
     try:
         remove_unfinished(parent)
         temporary.mkdir(parents=True)
         save_model(temporary, model, vocab, card)
-        save_file(
-            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, _training(temporary, "safetensors")
-        )
-        _training(temporary, "json").write_text(
-            json.dumps({"format": FORMAT, "step": step, **training}, indent=2) + "\n"
-        )
+        save_file(tensors, _training(temporary, "safetensors"))
+        _training(temporary, "json").write_text(json.dumps(values, indent=2) + "\n")
         files = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
         (temporary / MANIFEST).write_text(json.dumps({"format": FORMAT, "sha256": files}, indent=2) + "\n")
         for path in [*temporary.iterdir(), temporary]:
@@ -207,12 +170,12 @@ def read_training(folder: Path) -> dict[str, Any]:
     return values
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """The training.safetensors of a checkpoint: the optimizer's moments and the rows' state."""
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `save_checkpoint` was given as the state of the training, tensors and all else."""
     from safetensors.torch import load_file
 
     try:
-        return load_file(_training(folder, "safetensors"))
+        return read_training(folder) | load_file(_training(folder, "safetensors"))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{_training(folder, 'safetensors')} cannot be read: {error}") from error
 
@@ -263,67 +226,3 @@ def find_model(run: Path, which: str = "best") -> Path:
         else:
             return folder
     raise CheckpointError(f"{run} holds no {'whole ' if candidates else ''}checkpoint: is it the folder of a run?")
-
-
-def optimizer_tensors(model: CharLSTM, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's moments and step counts by the names of the parameters they belong to."""
-    import torch
-
-    return {
-        f"optimizer.{name}.{slot}": torch.as_tensor(value)
-        for name, parameter in model.named_parameters()
-        for slot, value in optimizer.state[parameter].items()
-    }
-
-
-def restore(
-    folder: Path, model: CharLSTM, vocab: Vocabulary, optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Puts a checkpoint's weights and moments into a model and its optimizer; returns the rest of what it holds.
-
-    Raises `CheckpointError` or `VocabularyError` with the difference if the checkpoint is of another model or text.
-    """
-    training, tensors = read_training(folder), read_tensors(folder)
-    saved_model, saved_vocab = load_model(folder)
-    if saved_vocab != vocab:
-        raise VocabularyError(f"{folder} was trained with another vocabulary: {_difference(saved_vocab, vocab)}")
-    shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-    saved_shapes = {name: tuple(weight.shape) for name, weight in saved_model.state_dict().items()}
-    for name in sorted(shapes.keys() | saved_shapes.keys()):
-        if shapes.get(name) != saved_shapes.get(name):
-            raise CheckpointError(
-                f"{folder} is of another model: {name} is {saved_shapes.get(name)} there, {shapes.get(name)} here"
-            )
-    if saved_model.tie_weights != model.tie_weights:
-        raise CheckpointError(
-            f"{folder} is of another model: its weights are {'' if saved_model.tie_weights else 'not '}tied"
-        )
-    model.load_state_dict(saved_model.state_dict())
-    for name, parameter in model.named_parameters():
-        prefix = f"optimizer.{name}."
-        slots = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if not slots and training["step"] > 0:
-            raise CheckpointError(f"{_training(folder, 'safetensors')} has no moments of {name}")
-        optimizer.state[parameter] = {
-            # A step count lives where its optimizer put it: on the CPU unless the optimizer is fused.
-            slot: value.to(parameter.device) if value.ndim or _is_fused(optimizer) else value
-            for slot, value in slots.items()
-        }
-    return training, tensors
-
-
-def _difference(there: Vocabulary, here: Vocabulary) -> str:
-    only_there = sorted(set(there.characters) - set(here.characters))
-    only_here = sorted(set(here.characters) - set(there.characters))
-    sides = [
-        f"{len(only)} characters only {side}, such as {only[0]!r}"
-        for only, side in ((only_there, "there"), (only_here, "here"))
-        if only
-    ]
-    if there.normal_form != here.normal_form:
-        sides.append(f"text in {there.normal_form or 'no normal form'} there, in {here.normal_form or 'none'} here")
-    return "; ".join(sides) or f"<unk> {'there' if there.has_unknown else 'here'} alone"
-
-
-def _is_fused(optimizer: torch.optim.Optimizer) -> bool:
-    return bool(optimizer.defaults.get("fused"))

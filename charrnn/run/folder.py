@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from charrnn.errors import CheckpointError
+from charrnn.text.store import discard
 
 LOG = logging.getLogger(__name__)
 
@@ -107,17 +107,10 @@ class RunFolder:
         self.begun = (self.path / "config.json").exists()
         if not self.begun:
             # Of a start that was killed, perhaps with other corpora or settings.
-            self._remove_store()
+            discard(self.path / "store")
         if self.begun and not resume:
             self.close()
             raise CheckpointError(f"{self.path} holds a run already: add --resume, or use another --run-dir")
-
-    def _remove_store(self) -> None:
-        manifest = self.path / "store" / "store.json"
-        content = manifest.read_bytes() if manifest.is_file() else b""
-        if all(name in content for name in (b'"version"', b'"tokens"', b'"digest"')):
-            manifest.unlink()  # nobody takes what may remain for a store
-            shutil.rmtree(manifest.parent, ignore_errors=True)
 
     def last_step(self) -> int:
         """The step of the last whole line of metrics; 0 if there is none."""
@@ -162,7 +155,7 @@ class RunFolder:
         if self._lock is None:
             return
         if unused and not self.begun:
-            self._remove_store()
+            discard(self.path / "store")
             (self.path / "store.lock").unlink(missing_ok=True)
             (self.path / ".lock").unlink(missing_ok=True)
             if not any(self.path.iterdir()):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from charrnn.errors import CorpusError
@@ -63,6 +65,11 @@ def open_store(folder: Path) -> TokenStore:
         raise CorpusError(f"{folder} is not a whole token store: {error}: remove it to have it built again") from error
 
 
+def ids_at(tokens: npt.NDArray[np.unsignedinteger], position_TB: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The tokens at some positions of a text, in their shape, as torch wants ids."""
+    return tokens[position_TB].astype(np.int64)
+
+
 def open_or_build(folder: Path, build: Callable[[], TokenStore]) -> TokenStore:
     """Opens a store, or calls `build` to build it there; while one process builds, the others wait to open."""
     if not is_store(folder):
@@ -90,6 +97,18 @@ def _map(path: Path, vocab: Vocabulary, tokens: int) -> Ids:
 def is_store(folder: Path) -> bool:
     """Whether a whole store is there: its manifest is the last thing that a folder gets before it has its name."""
     return (folder / "store.json").exists()
+
+
+def discard(folder: Path) -> None:
+    """Removes a store, and leaves a folder alone that is none."""
+    manifest = folder / "store.json"
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(content, dict) and {"version", "tokens", "digest"} <= content.keys():
+        manifest.unlink()  # nobody takes what may remain for a store
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

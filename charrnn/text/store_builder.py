@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import shutil
-import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ import xxhash
 from tqdm import tqdm
 
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.text.documents import blocks, joined, normalized
 from charrnn.text.store import SPLITS, VERSION, CorpusReport, TokenStore, is_store, locked, open_store
 from charrnn.text.vocab import Ids, NormalForm, Numbering, Vocabulary, lookup
 
@@ -112,20 +112,11 @@ class _Text:
     characters: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
-    def joined(self, documents: Iterable[Iterable[str]], is_last: bool) -> Iterator[str]:
-        """The pieces of all documents, with the newlines that documents and corpora are joined by."""
-        end = "\n"
+    def counting(self, documents: Iterable[Iterable[str]]) -> Iterator[Iterable[str]]:
+        """The documents, counted."""
         for document in documents:
             self.documents += 1
-            is_first = True
-            for piece in filter(None, document):
-                if is_first and end != "\n":
-                    yield "\n"
-                is_first = False
-                yield piece
-                end = piece[-1]
-        if not is_last and end != "\n":
-            yield "\n"
+            yield document
 
 
 class _Chunk(NamedTuple):
@@ -200,9 +191,9 @@ def _read(
         for split, (spec, documents), is_last in in_order:
             text = _Text(split.path.stem, spec)
             start = split.tokens
-            pieces = text.joined(documents, is_last)
-            blocks = _blocks(_normalized(pieces, normalize) if normalize else pieces)
-            for numbers, known, size in _ahead(numbering.number, blocks):
+            pieces = joined(text.counting(documents), ended=not is_last)
+            whole = blocks(normalized(pieces, normalize) if normalize else pieces, BLOCK)
+            for numbers, known, size in _ahead(numbering.number, whole):
                 if num_bytes and not train.tokens:
                     # As much as the first block needs, and twice what is moved to the other splits.
                     share = Fraction(numbers.nbytes, size) * (1 + val_fraction + test_fraction)
@@ -282,35 +273,6 @@ def _describe(store: Path, texts: list[_Text], splits: list[_Split], vocab: Voca
 
 def _progress(what: str, num_bytes: int | None) -> tqdm[Any]:
     return tqdm(desc=what, total=num_bytes, unit="B", unit_scale=True, disable=None)
-
-
-def _normalized(pieces: Iterable[str], form: NormalForm) -> Iterator[str]:
-    """The text in a normal form, cut only before ASCII characters: they never combine with what is before them."""
-    waiting: list[str] = []
-    for piece in pieces:
-        cut = next((index for index in range(len(piece) - 1, -1, -1) if piece[index].isascii()), None)
-        if cut is None:
-            waiting.append(piece)
-        else:
-            yield unicodedata.normalize(form, "".join((*waiting, piece[:cut])))
-            waiting = [piece[cut:]]
-    yield unicodedata.normalize(form, "".join(waiting))
-
-
-def _blocks(pieces: Iterable[str]) -> Iterator[str]:
-    """The same text in strings of at least `BLOCK` characters, but for the last, and less than twice as many."""
-    waiting: list[str] = []
-    size = 0
-    for piece in pieces:
-        for start in range(0, len(piece), BLOCK):
-            waiting.append(piece[start : start + BLOCK])
-            size += len(waiting[-1])
-            if size >= BLOCK:
-                yield "".join(waiting)
-                waiting = []
-                size = 0
-    if size:
-        yield "".join(waiting)
 
 
 def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

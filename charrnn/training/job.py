@@ -1,30 +1,25 @@
-"""What one process holds of a run, where the run is, and how a checkpoint keeps that place."""
+"""What one process holds of a run, and what its results depend on besides the settings."""
 
 from __future__ import annotations
 
 import math
 import platform
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from charrnn import __version__
 from charrnn.config.settings import TrainConfig
-from charrnn.distributed.processes import StopRequest, on_main, sum_over_processes
-from charrnn.errors import CheckpointError
-from charrnn.model.card import model_card
-from charrnn.model.evaluation import Loss
-from charrnn.model.lstm import CharLSTM, State
-from charrnn.run import checkpoint
+from charrnn.distributed.stopping import StopRequest
+from charrnn.model.lstm import CharLSTM
 from charrnn.run.folder import RunFolder
-from charrnn.run.trackers import Terminal, Tracker
+from charrnn.run.terminal import Terminal
+from charrnn.run.trackers import Tracker
 from charrnn.text.store import TokenStore
 from charrnn.training.rows import RowBatches
-from charrnn.training.step import Gradients
+from charrnn.training.state import TrainingState
+from charrnn.training.step import Learner
 
 
 @dataclass(frozen=True)
@@ -32,17 +27,24 @@ class Job:
     """What one process holds of a run; only the main process writes to ``run`` and ``tracker``."""
 
     config: TrainConfig
-    accelerator: Accelerator
-    text: TokenStore
-    share: range
+    store: TokenStore
     rows: RowBatches
-    model: CharLSTM
-    optimizer: torch.optim.Optimizer
-    gradients: Gradients
+    learner: Learner
+    state: TrainingState
     stop: StopRequest
     run: RunFolder
     tracker: Tracker
     terminal: Terminal
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """What knows of the other processes."""
+        return self.learner.accelerator
+
+    @property
+    def model(self) -> CharLSTM:
+        """The model that learns."""
+        return self.learner.model
 
     @property
     def device(self) -> torch.device:
@@ -50,8 +52,18 @@ class Job:
         device: torch.device = self.accelerator.device
         return device
 
-    def progress(self, step: int, time: int) -> float:
-        """The share of the run that is done at a position, which the learning rate follows."""
+    @property
+    def epoch(self) -> float:
+        """How often the text has been read."""
+        return self.state.time / self.rows.row_length
+
+    @property
+    def progress(self) -> float:
+        """The share of the run that is done, which the learning rate follows."""
+        return self.progress_at(self.state.step, self.state.time)
+
+    def progress_at(self, step: int, time: int) -> float:
+        """The share of the run that is done after so many steps, and so many characters of each row."""
         if self.config.max_steps:
             return step / self.config.max_steps
         return time / (self.config.epochs * self.rows.row_length)
@@ -65,75 +77,8 @@ class Job:
         return math.ceil(self.config.epochs * self.rows.row_length / mean_length)
 
 
-@dataclass
-class Position:
-    """Where a run is: with weights and moments, all that changes from step to step, and all that a checkpoint holds.
-
-    ``state`` is that of this process's rows; ``loss_sum`` adds up ``loss_count`` steps since the last line of metrics.
-    """
-
-    state: State
-    loss_sum: Tensor
-    loss_count: int = 0
-    step: int = 0
-    time: int = 0
-    best_loss: float | None = None
-
-
-def fresh_position(job: Job) -> Position:
-    """The beginning of a run."""
-    return Position(job.model.zero_state(len(job.share)), torch.zeros((), device=job.device))
-
-
-def save_position(job: Job, at: Position, loss: Loss | None) -> None:
-    """Saves a checkpoint, with the state of all rows, and removes those no longer wanted."""
-    state = _state_of_all_rows(job, at.state)
-
-    def save() -> None:
-        tensors = checkpoint.optimizer_tensors(job.model, job.optimizer)
-        tensors |= {"state.h": state[0], "state.c": state[1], "loss_sum": at.loss_sum}
-        training: dict[str, Any] = {
-            "time": at.time,
-            "loss_count": at.loss_count,
-            "val_loss": loss.nats if loss else None,
-            "best_loss": at.best_loss,
-            "files": job.run.lengths(),
-            "text": job.text.digest,
-            "scaler": job.accelerator.scaler.state_dict() if job.accelerator.scaler else None,
-            "config": asdict(job.config),
-            "circumstances": circumstances(job.accelerator),
-        }
-        card = model_card(job.config.corpus, at.step, loss)
-        checkpoint.save_checkpoint(job.run.checkpoints, at.step, job.model, job.text.vocab, card, tensors, training)
-        checkpoint.retain(job.run.checkpoints, job.config.keep)
-
-    on_main(job.accelerator, save)
-
-
-def restored_position(job: Job, folder: Path) -> Position:
-    """The position a checkpoint holds, its weights and moments put into the model and the optimizer."""
-    training, tensors = checkpoint.restore(folder, job.model, job.text.vocab, job.optimizer)
-    if training["text"] != job.text.digest:
-        raise CheckpointError(
-            f"{folder} was trained on another text: the corpus has changed since; bring it back or start a new run"
-        )
-    if training["scaler"] and job.accelerator.scaler:
-        job.accelerator.scaler.load_state_dict(training["scaler"])
-    own = slice(job.share.start, job.share.stop)
-    # Copies also on a CPU: sums may depend on where in memory a tensor begins.
-    h_LBH, c_LBH = (tensors[f"state.{name}"][:, own].to(job.device, copy=True) for name in "hc")
-    return Position(
-        state=(h_LBH, c_LBH),
-        loss_sum=tensors["loss_sum"].to(job.device),
-        loss_count=training["loss_count"],
-        step=training["step"],
-        time=training["time"],
-        best_loss=training["best_loss"],
-    )
-
-
 def circumstances(accelerator: Accelerator) -> dict[str, object]:
-    """What the last digits of a result depend on besides the configuration."""
+    """What the last digits of a result depend on besides the settings."""
     device = accelerator.device.type
     return {
         "processes": accelerator.num_processes,
@@ -147,13 +92,3 @@ def circumstances(accelerator: Accelerator) -> dict[str, object]:
 def versions() -> dict[str, str]:
     """The versions that a bitwise repetition needs."""
     return {"charrnn": __version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def _state_of_all_rows(job: Job, state: State) -> State:
-    """The state of the rows of all processes, from each process's own: (h_LBH, c_LBH) with B = all rows."""
-    own = torch.stack([part.float() for part in state])
-    whole = own.new_zeros((2, own.shape[1], job.config.batch_size, own.shape[3]))
-    whole[:, :, job.share.start : job.share.stop] = own
-    # Each row is a sum of one state and zeros: exact.
-    sum_over_processes(whole)
-    return whole[0], whole[1]

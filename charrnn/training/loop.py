@@ -11,65 +11,80 @@ import torch
 from torch import Tensor
 
 from charrnn.config.settings import TrainConfig
-from charrnn.distributed.processes import sum_over_processes
+from charrnn.distributed.collectives import sum_over_processes
 from charrnn.errors import UserError
 from charrnn.model.evaluation import Loss, loss_sum, num_rows_for
 from charrnn.model.sampling import default_prompt, generate_scored
 from charrnn.run.folder import METRICS, SAMPLES
-from charrnn.training.job import Job, Position, save_position
+from charrnn.training.job import Job
 from charrnn.training.optimizer import learning_rate_at, set_learning_rate
 from charrnn.training.randomness import derived_seed, generator_at
-from charrnn.training.rows import row_share
-from charrnn.training.step import training_step
+from charrnn.training.rows import rows_of_rank
+from charrnn.training.saving import save
+from charrnn.training.step import Batch, StepResult, training_step
 
 CHECK_EVERY = 10
 """Steps between two looks at whether to stop, on a device where a look has to wait for it."""
-
-
-LOWER = "lower --learning-rate or --grad-clip and start again (what was saved before is kept)"
+ADVICE = "lower --learning-rate or --grad-clip and start again (what was saved before is kept)"
 
 
 class DivergedError(UserError):
     """The loss is no longer a number."""
 
 
-def train_to_end(job: Job, at: Position) -> str:
-    """Trains from a position to the end of the run; returns ``finished``, or ``preempted`` if told to stop."""
-    config = job.config
-    job.terminal.begin(job.total_steps(), at.step)
-    started, started_at = time.monotonic(), job.progress(at.step, at.time)
-    saved = lap = started
-    lap_time = at.time
-    while job.progress(at.step, at.time) < 1.0:
-        save_due = 0 < config.checkpoint_minutes * 60 < time.monotonic() - saved
-        epoch = at.time // job.rows.row_length
-        norm = take_step(job, at, save_due)
+class Pace:
+    """How fast training is: the speed since the last line of metrics, and the time that is left."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._began, self._began_at = time.monotonic(), job.progress
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins to measure the speed anew: what was done since the last step was no training."""
+        self._since, self._characters = time.monotonic(), self._job.state.time
+
+    def speed(self) -> float:
+        """Characters a second, of all rows."""
+        characters = (self._job.state.time - self._characters) * self._job.config.batch_size
+        return characters / max(time.monotonic() - self._since, 1e-9)
+
+    def seconds_left(self) -> float:
+        """Seconds to the end of the run."""
+        done = self._job.progress
+        return (time.monotonic() - self._began) * (1 - done) / (done - self._began_at)
+
+
+def train_to_end(job: Job) -> str:
+    """Trains from where the job is to the end of the run; returns ``finished``, or ``preempted`` if told to stop."""
+    config, state, pace = job.config, job.state, Pace(job)
+    job.terminal.begin(job.total_steps(), state.step)
+    saved_at = time.monotonic()
+    while job.progress < 1.0:
+        save_due = 0 < config.checkpoint_minutes * 60 < time.monotonic() - saved_at
+        epochs_before = math.floor(job.epoch)
+        result = take_step(job, save_due)
         job.terminal.advance()
-        progress = job.progress(at.step, at.time)
-        ended = progress >= 1.0
-        epoch_ended = ended or at.time // job.rows.row_length > epoch
-        evaluating = epoch_ended or _every(config.eval_every, at.step)
+        ended = job.progress >= 1.0
+        epoch_ended = ended or math.floor(job.epoch) > epochs_before
+        evaluating = epoch_ended or _every(config.eval_every, state.step)
+        logging = evaluating or _every(config.log_every, state.step)
         loss, improved = None, False
-        if evaluating or _every(config.log_every, at.step):
-            train_loss, grad_norm = read_figures(job, at, norm)
-            now = time.monotonic()
-            speed = (at.time - lap_time) * config.batch_size / max(now - lap, 1e-9)
-            left = (now - started) * (1 - progress) / (progress - started_at)
+        if logging:
+            check_finite(job, result)
+            speed, seconds_left = pace.speed(), pace.seconds_left()
             loss = measure(job) if evaluating else None
-            if loss is not None and not math.isfinite(loss.nats):
-                raise DivergedError(f"the validation loss is no longer a number at step {at.step}: {LOWER}")
-            improved = loss is not None and (at.best_loss is None or loss.nats < at.best_loss)
-            at.best_loss = loss.nats if loss is not None and improved else at.best_loss
-            report(job, at, train_loss, grad_norm, loss, speed, left)
-        if epoch_ended or _every(config.sample_every, at.step):
-            write_samples(job, at, loss)
-        stop, save = _requests(job, at)
-        if epoch_ended or improved or stop or save or _every(config.checkpoint_every, at.step):
-            check_weights(job, at, norm)
-            save_position(job, at, loss)
-            saved = time.monotonic()
-        if at.loss_count == 0:
-            lap, lap_time = time.monotonic(), at.time
+            improved = state.improve(loss.nats if loss else None)
+            log_metrics(job, result, loss, speed, seconds_left)
+        if epoch_ended or _every(config.sample_every, state.step):
+            write_samples(job, loss)
+        stop, save_asked = _requests(job, result)
+        if epoch_ended or improved or stop or save_asked or _every(config.checkpoint_every, state.step):
+            check_weights(job, result)
+            save(job, loss)
+            saved_at = time.monotonic()
+        if logging:
+            pace.restart()
         if stop and not ended:
             return "preempted"
     return "finished"
@@ -79,11 +94,37 @@ def _every(steps: int, step: int) -> bool:
     return steps > 0 and step % steps == 0
 
 
-def _requests(job: Job, at: Position) -> tuple[bool, bool]:
+def _requests(job: Job, result: StepResult) -> tuple[bool, bool]:
     """Whether any process was told to stop, and whether the main one wants to save: the same answer on all."""
-    if job.device.type != "cpu" and not _every(CHECK_EVERY, at.step):
+    if job.device.type != "cpu" and not _every(CHECK_EVERY, job.state.step):
         return False, False
-    return bool(job.gradients.stop > 0), bool(job.gradients.save > 0)
+    return bool(result.stop > 0), bool(result.save > 0)
+
+
+def take_step(job: Job, save_due: bool) -> StepResult:
+    """One training step, which moves the state of the job on."""
+    config, state = job.config, job.state
+    length = window_length(config, state.step)
+    rate = learning_rate_at(
+        config.schedule,
+        config.learning_rate,
+        progress=job.progress_at(state.step + 1, state.time + length),
+        epoch=job.epoch,
+        warmup=config.warmup,
+        final=config.final_learning_rate,
+    )
+    set_learning_rate(job.learner.optimizer, rate)
+    result = training_step(
+        job.learner,
+        next_batch(job, length),
+        state.state,
+        last_only=config.loss_on == "last",
+        grad_clip=config.grad_clip,
+        stop=bool(job.stop),
+        save=save_due and job.accelerator.is_main_process,
+    )
+    state.advance(result, length)
+    return result
 
 
 def window_length(config: TrainConfig, step: int) -> int:
@@ -94,55 +135,26 @@ def window_length(config: TrainConfig, step: int) -> int:
     return config.min_seq_length + derived_seed(config.seed, step, "window length") % span
 
 
-def take_step(job: Job, at: Position, save_due: bool) -> Tensor:
-    """One training step from a position, which it moves on; returns the gradient norm."""
-    config, device = job.config, job.device
-    length = window_length(config, at.step)
-    window = job.rows.window(at.time, length)
-    rate = learning_rate_at(
-        config.schedule,
-        config.learning_rate,
-        progress=job.progress(at.step + 1, at.time + length),
-        epoch=at.time / job.rows.row_length,
-        warmup=config.warmup,
-        final=config.final_learning_rate,
-    )
-    set_learning_rate(job.optimizer, rate)
-    # What is random is drawn for the rows of all processes, so that no row's luck depends on who owns it.
-    own = slice(job.share.start, job.share.stop)
+def next_batch(job: Job, length: int) -> Batch:
+    """The next window of this process's rows.
+
+    What is random is drawn for the rows of all processes, so that no row's luck depends on who owns it.
+    """
+    config, step, device = job.config, job.state.step, job.device
+    own = slice(job.state.own_rows.start, job.state.own_rows.stop)
+    window = job.rows.window(job.state.time, length)
     masks, recurrent, seams = None, None, window.seams
     if config.dropout > 0:
-        generator = generator_at(config.seed, at.step, "dropout", device)
+        generator = generator_at(config.seed, step, "dropout", device)
         masks = [mask[own] for mask in job.model.dropout_masks(config.batch_size, config.dropout, generator)]
     if config.drop_connect > 0:
-        recurrent = job.model.drop_connect(
-            config.drop_connect, generator_at(config.seed, at.step, "drop connect", device)
-        )
+        generator = generator_at(config.seed, step, "drop connect", device)
+        recurrent = job.model.drop_connect(config.drop_connect, generator)
     if config.state_drop > 0:
-        draw = torch.rand(config.batch_size, generator=generator_at(config.seed, at.step, "state drop"))
+        draw = torch.rand(config.batch_size, generator=generator_at(config.seed, step, "state drop"))
         seams = [(0, row) for row, number in enumerate(draw[own].tolist()) if number < config.state_drop] + seams
-    at.state, norm = training_step(
-        job.accelerator,
-        job.model,
-        job.optimizer,
-        job.gradients,
-        _to_device(window.x_TB, device),
-        _to_device(window.y_TB, device),
-        at.state,
-        num_rows=config.batch_size,
-        seams=seams,
-        masks=masks,
-        recurrent=recurrent,
-        last_only=config.loss_on == "last",
-        grad_clip=config.grad_clip,
-        stop=bool(job.stop),
-        save=save_due and job.accelerator.is_main_process,
-    )
-    at.loss_sum += job.gradients.loss
-    at.loss_count += 1
-    at.step += 1
-    at.time += length
-    return norm
+    x_TB, y_TB = (_to_device(array, device) for array in (window.x_TB, window.y_TB))
+    return Batch(x_TB, y_TB, seams, config.batch_size, masks, recurrent)
 
 
 def _to_device(array: npt.NDArray[np.int64], device: torch.device) -> Tensor:
@@ -150,84 +162,87 @@ def _to_device(array: npt.NDArray[np.int64], device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def read_figures(job: Job, at: Position, norm: Tensor) -> tuple[float, float]:
-    """The mean loss since the last figures and the gradient norm; waits for the device, and resets the mean."""
-    check_finite(job, at, norm)
-    train_loss = float(at.loss_sum) / at.loss_count
-    at.loss_sum, at.loss_count = torch.zeros_like(at.loss_sum), 0
-    return train_loss, float(norm)
+def check_finite(job: Job, result: StepResult) -> None:
+    """Raises `DivergedError` if the loss or the gradient is not finite."""
+    if not job.state.is_finite(result):
+        raise DivergedError(f"the loss is no longer a number at step {job.state.step}: {ADVICE}")
 
 
-def check_finite(job: Job, at: Position, norm: Tensor) -> None:
-    """Raises `DivergedError` if the loss or the gradient is not finite; a scaled fp16 gradient may overflow."""
-    skipped = job.accelerator.mixed_precision == "fp16"
-    if not math.isfinite(float(at.loss_sum)) or not (skipped or math.isfinite(float(norm))):
-        raise DivergedError(f"the loss is no longer a number at step {at.step}: {LOWER}")
-
-
-def check_weights(job: Job, at: Position, norm: Tensor) -> None:
+def check_weights(job: Job, result: StepResult) -> None:
     """Raises `DivergedError` if anything that a checkpoint would keep is not finite."""
-    check_finite(job, at, norm)
+    check_finite(job, result)
     if not all(bool(torch.isfinite(weight).all()) for weight in job.model.parameters()):
-        raise DivergedError(f"a weight is no longer a number at step {at.step}: {LOWER}")
+        raise DivergedError(f"a weight is no longer a number at step {job.state.step}: {ADVICE}")
 
 
 def measure(job: Job) -> Loss | None:
-    """The exact validation loss, each process evaluating its share of the rows; ``None`` without validation text."""
-    tokens = job.text.val
+    """The exact validation loss, each process evaluating its part of the rows; ``None`` without validation text.
+
+    Raises `DivergedError` if it is not finite.
+    """
+    tokens = job.store.val
     if len(tokens) < 2:
         return None
     num_rows = num_rows_for(len(tokens))
-    share = row_share(num_rows, job.accelerator.process_index, job.accelerator.num_processes)
-    total = loss_sum(job.model, tokens, share, num_rows)
+    own_rows = rows_of_rank(num_rows, job.accelerator.process_index, job.accelerator.num_processes)
+    total = loss_sum(job.model, tokens, own_rows, num_rows)
     if job.accelerator.num_processes > 1:
         total = total.to(job.device)
         sum_over_processes(total)
+    if not math.isfinite(float(total)):
+        raise DivergedError(f"the validation loss is no longer a number at step {job.state.step}: {ADVICE}")
     return Loss(float(total) / (len(tokens) - 1), len(tokens) - 1)
 
 
-def report(
-    job: Job, at: Position, train_loss: float, grad_norm: float, loss: Loss | None, speed: float, left: float
-) -> None:
-    """Writes a line of metrics to the run folder, the tracker and the terminal."""
+def log_metrics(job: Job, result: StepResult, loss: Loss | None, speed: float, seconds_left: float) -> None:
+    """Writes a line of metrics to the run folder, the tracker and the terminal; begins a new mean of the loss."""
     row = {
-        "step": at.step,
-        "epoch": round(at.time / job.rows.row_length, 6),
-        "train_loss": train_loss,
+        "step": job.state.step,
+        "epoch": round(job.epoch, 6),
+        "train_loss": job.state.take_mean_loss(),
         "val_loss": loss.nats if loss else None,
         "val_bpc": loss.bpc if loss else None,
-        "learning_rate": job.optimizer.param_groups[0]["lr"],
-        "grad_norm": grad_norm,
+        "learning_rate": job.learner.optimizer.param_groups[0]["lr"],
+        "grad_norm": float(result.norm),
         "chars_per_second": speed,
     }
     if job.accelerator.is_main_process:
         job.run.append(METRICS, row)
-        job.tracker.log({name: value for name, value in row.items() if value is not None and name != "step"}, at.step)
-    job.terminal.progress(row, left)
+        known = {name: value for name, value in row.items() if value is not None and name != "step"}
+        job.tracker.log(known, job.state.step)
+    job.terminal.progress(row, seconds_left)
 
 
-def write_samples(job: Job, at: Position, loss: Loss | None) -> None:
+def write_samples(job: Job, loss: Loss | None) -> None:
     """Samples on the main process: from a fresh state, with the same seed every time, at each temperature."""
-    if not job.accelerator.is_main_process or job.config.sample_length == 0:
+    config = job.config
+    if not job.accelerator.is_main_process or config.sample_length == 0:
         return
-    prompt = job.config.prompt or default_prompt(job.text.vocab)
-    length, seed = job.config.sample_length, derived_seed(job.config.seed, 0, "samples")
-    scored = [
-        list(generate_scored(job.model, job.text.vocab, prompt, length=length, temperature=temperature, seed=seed))
-        for temperature in job.config.temperatures
-    ]
-    rows = [
-        {
-            "epoch": round(at.time / job.rows.row_length, 6),
-            "step": at.step,
-            "temperature": temperature,
-            "prompt": prompt,
-            "text": "".join(character for character, _ in characters),
-            "val_loss": loss.nats if loss else None,
-        }
-        for temperature, characters in zip(job.config.temperatures, scored, strict=True)
-    ]
+    prompt, seed = config.prompt or default_prompt(job.store.vocab), derived_seed(config.seed, 0, "samples")
+    rows, scored = [], []
+    for temperature in config.temperatures:
+        characters = list(
+            generate_scored(
+                job.model,
+                job.store.vocab,
+                prompt,
+                length=config.sample_length,
+                temperature=temperature,
+                seed=seed,
+            )
+        )
+        scored.append(characters)
+        rows.append(
+            {
+                "epoch": round(job.epoch, 6),
+                "step": job.state.step,
+                "temperature": temperature,
+                "prompt": prompt,
+                "text": "".join(character for character, _ in characters),
+                "val_loss": loss.nats if loss else None,
+            }
+        )
     for row in rows:
         job.run.append(SAMPLES, row)
-    job.tracker.log_samples(rows, scored, at.step)
+    job.tracker.log_samples(rows, scored, job.state.step)
     job.terminal.samples(rows)

@@ -48,10 +48,10 @@ def learning_rate_at(
     if schedule == "constant":
         return peak
     if schedule == "trapezoid":
-        left = min(1.0, max(0.0, 1.0 - progress) / (1.0 - max(0.6, warmup)))
+        remaining = min(1.0, max(0.0, 1.0 - progress) / (1.0 - max(0.6, warmup)))
     else:
-        left = 0.5 * (1.0 + math.cos(math.pi * min(1.0, (progress - warmup) / (1.0 - warmup))))
-    return peak * (final + (1.0 - final) * left)
+        remaining = 0.5 * (1.0 + math.cos(math.pi * min(1.0, (progress - warmup) / (1.0 - warmup))))
+    return peak * (final + (1.0 - final) * remaining)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

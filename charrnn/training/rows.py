@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import CorpusError
+from charrnn.text.store import ids_at
 
 
-def row_share(num_rows: int, process: int, num_processes: int) -> range:
+def rows_of_rank(num_rows: int, rank: int, world_size: int) -> range:
     """The neighbouring rows that one of the processes owns, as even as the numbers allow."""
-    return range(num_rows * process // num_processes, num_rows * (process + 1) // num_processes)
+    return range(num_rows * rank // world_size, num_rows * (rank + 1) // world_size)
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Window:
 
 
 class RowBatches:
-    """The windows of a text, read in ``num_rows`` rows, of which this process sees the ``share``."""
+    """The windows of a text, read in ``num_rows`` rows, of which this process reads its own."""
 
-    def __init__(self, tokens: npt.NDArray[np.unsignedinteger], num_rows: int, seq_length: int, share: range) -> None:
+    def __init__(self, tokens: npt.NDArray[np.unsignedinteger], num_rows: int, seq_length: int, own: range) -> None:
         """Raises `CorpusError` if a row would be shorter than a window, and says which number of rows fits."""
         fitting = (len(tokens) - 1) // seq_length
         if fitting < num_rows:
@@ -53,11 +54,11 @@ class RowBatches:
         self.row_length = (len(tokens) - 1) // num_rows
         self._tokens = np.asarray(tokens)  # of a memory map a plain view, which is indexed faster
         self._text_length = num_rows * self.row_length
-        self._starts = np.arange(share.start, share.stop, dtype=np.int64) * self.row_length
+        self._starts = np.arange(own.start, own.stop, dtype=np.int64) * self.row_length
 
     def window(self, time: int, length: int) -> Window:
         """The window that begins at a time and is ``length`` characters long."""
         position_TB = (self._starts + (time + np.arange(length, dtype=np.int64))[:, None]) % self._text_length
         times, rows = np.nonzero(position_TB == 0)
         seams = list(zip(times.tolist(), rows.tolist(), strict=True)) if time > 0 else []
-        return Window(self._tokens[position_TB].astype(np.int64), self._tokens[position_TB + 1].astype(np.int64), seams)
+        return Window(ids_at(self._tokens, position_TB), ids_at(self._tokens, position_TB + 1), seams)

@@ -3,67 +3,117 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from charrnn.distributed.processes import sum_over_processes
+from charrnn.distributed.collectives import sum_over_processes
 from charrnn.model.lstm import CharLSTM, State
 
 
-class Gradients:
-    """Every gradient of a model, and three numbers that travel with them to be summed over processes.
+@dataclass(frozen=True)
+class Learner:
+    """What learns: the model, its optimizer, and the accelerator, which knows device, precision and scaling."""
 
-    The sum is a single all-reduce over one flat tensor of one fixed layout: its order of summation never changes,
-    neither between steps nor after an interruption, as it does with DistributedDataParallel's buckets. The three
-    numbers are the loss, and how many processes ask the job to stop and to save: all processes learn them with the
-    gradient, at no cost of their own.
+    accelerator: Accelerator
+    model: CharLSTM
+    optimizer: torch.optim.Optimizer
+
+    @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """All parameters, in the order in which gradients are summed and measured."""
+        return list(self.model.parameters())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A TBPTT window as a step reads it, with what is random about it.
+
+    ``seams`` are pairs of time and row, in order of time, where a row forgets its state before it reads on;
+    ``num_rows`` counts the rows of all processes. ``masks`` and ``recurrent`` are those of `CharLSTM.forward`.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        self.parameters = list(parameters)
-        self.sizes = [parameter.numel() for parameter in self.parameters]
-        self.numbers = torch.zeros(3, device=self.parameters[0].device)
-        self.loss, self.stop, self.save = self.numbers.unbind()
+    x_TB: Tensor
+    y_TB: Tensor
+    seams: list[tuple[int, int]]
+    num_rows: int
+    masks: list[Tensor] | None = None
+    recurrent: list[Tensor] | None = None
 
-    def clear(self) -> None:
-        """Drops the gradients, so that backward stores new ones instead of adding to zeros."""
-        for parameter in self.parameters:
-            parameter.grad = None
 
-    def flat(self) -> Tensor:
-        """All gradients and the three numbers, one after another."""
-        return torch.cat([*(gradient.flatten() for gradient in self._all()), self.numbers])
+class StepResult(NamedTuple):
+    """What a step computes; the numbers are 0-d tensors on the device, so that nothing waits for it.
 
-    def _all(self) -> list[Tensor]:
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        assert len(gradients) == len(self.parameters), "backward left a parameter without a gradient"
-        return gradients
+    ``state`` is detached: the next window goes on from it, but no gradient flows back into this one. ``loss`` is the
+    mean over the rows of all processes, in nats per character; ``norm`` that of the gradient before it was clipped;
+    ``stop`` and ``save`` count the processes that asked for it.
+    """
 
-    def sum_over_processes(self) -> None:
-        """Adds up gradients and numbers over all processes; raises `LostProcessError` where one is gone."""
-        flat = self.flat()
-        sum_over_processes(flat)
-        *parts, numbers = torch.split(flat, [*self.sizes, 3])
-        for parameter, part in zip(self.parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
-        self.numbers.copy_(numbers)
+    state: State
+    loss: Tensor
+    norm: Tensor
+    stop: Tensor
+    save: Tensor
 
-    def clip(self, max_norm: float) -> Tensor:
-        """Scales the gradient down to a 2-norm of at most ``max_norm`` (0: never); returns the norm it had."""
-        gradients = self._all()
-        # Not torch's norm: on a CPU it is computed by one thread, meanwhile the others fall asleep, and the
-        # multiplication below waits 2 ms for them.
-        flat = [gradient.flatten() for gradient in gradients]
-        norm = torch.stack([gradient.dot(gradient) for gradient in flat]).sum().sqrt()
-        # Only on a CPU is the norm known without waiting for it, and nearly always within the limit.
-        if max_norm > 0 and not (norm.device.type == "cpu" and float(norm) < max_norm):
-            torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
-        return norm
+
+def training_step(
+    learner: Learner,
+    batch: Batch,
+    state: State,
+    *,
+    last_only: bool = False,
+    grad_clip: float = 0.0,
+    stop: bool = False,
+    save: bool = False,
+) -> StepResult:
+    """Learns from a window that goes on from ``state``; with ``last_only`` from each row's last character alone.
+
+    ``grad_clip`` is the largest norm of the gradient, 0 for no limit. ``stop`` and ``save`` are what this process asks
+    the job to do. Raises `LostProcessError` where another process is gone.
+    """
+    accelerator, optimizer = learner.accelerator, learner.optimizer
+    for parameter in learner.parameters:
+        parameter.grad = None  # so that backward stores new gradients instead of adding to zeros
+    with accelerator.autocast():
+        logits_TBV, (h_LBH, c_LBH) = forward_window(learner.model, batch, state)
+    y_TB = batch.y_TB
+    if last_only:
+        logits_TBV, y_TB = logits_TBV[-1:], y_TB[-1:]
+    loss_sum = F.cross_entropy(logits_TBV.flatten(0, 1).float(), y_TB.flatten(), reduction="sum")
+    loss = loss_sum / (batch.num_rows * y_TB.shape[0])
+    accelerator.backward(loss)
+    numbers = torch.stack([loss.detach(), *(loss.new_full((), float(asked)) for asked in (stop, save))])
+    if accelerator.num_processes > 1:
+        numbers = _sum_over_processes(learner.parameters, numbers)
+    scaler = accelerator.scaler
+    if scaler:
+        scaler.unscale_(optimizer)
+    norm = clip(_gradients(learner.parameters), grad_clip)
+    if scaler:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
+    return StepResult((h_LBH.detach().float(), c_LBH.detach().float()), numbers[0], norm, numbers[1], numbers[2])
+
+
+def forward_window(model: CharLSTM, batch: Batch, state: State) -> tuple[Tensor, State]:
+    """Reads a window, in parts where a row has to forget; returns (logits_TBV, new state)."""
+    parts, start = [], 0
+    for time, group in itertools.groupby(batch.seams, key=itemgetter(0)):
+        if time > start:
+            logits, state = model(batch.x_TB[start:time], state, batch.masks, batch.recurrent)
+            parts.append(logits)
+            start = time
+        state = forget(state, [row for _, row in group])
+    logits, state = model(batch.x_TB[start:], state, batch.masks, batch.recurrent)
+    return torch.cat([*parts, logits]) if parts else logits, state
 
 
 def forget(state: State, rows: list[int]) -> State:
@@ -74,70 +124,34 @@ def forget(state: State, rows: list[int]) -> State:
     return h_LBH, c_LBH
 
 
-def forward_window(
-    model: CharLSTM,
-    x_TB: Tensor,
-    state: State,
-    seams: list[tuple[int, int]],
-    masks: list[Tensor] | None,
-    recurrent: list[Tensor] | None = None,
-) -> tuple[Tensor, State]:
-    """Reads a window, in parts where a row has to forget: ``seams`` are pairs of time and row, in order of time."""
-    parts, start = [], 0
-    for time, group in itertools.groupby(seams, key=itemgetter(0)):
-        if time > start:
-            logits, state = model(x_TB[start:time], state, masks, recurrent)
-            parts.append(logits)
-            start = time
-        state = forget(state, [row for _, row in group])
-    logits, state = model(x_TB[start:], state, masks, recurrent)
-    return torch.cat([*parts, logits]) if parts else logits, state
+def clip(gradients: list[Tensor], max_norm: float) -> Tensor:
+    """Scales gradients down to a 2-norm of at most ``max_norm`` (0: never); returns the norm they had."""
+    # Not torch's norm: on a CPU it is computed by one thread, meanwhile the others fall asleep, and the
+    # multiplication below waits 2 ms for them.
+    flat = [gradient.flatten() for gradient in gradients]
+    norm = torch.stack([gradient.dot(gradient) for gradient in flat]).sum().sqrt()
+    # Only on a CPU is the norm known without waiting for it, and nearly always within the limit.
+    if max_norm > 0 and not (norm.device.type == "cpu" and float(norm) < max_norm):
+        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
-def training_step(
-    accelerator: Accelerator,
-    model: CharLSTM,
-    optimizer: torch.optim.Optimizer,
-    gradients: Gradients,
-    x_TB: Tensor,
-    y_TB: Tensor,
-    state: State,
-    *,
-    num_rows: int,
-    seams: list[tuple[int, int]],
-    masks: list[Tensor] | None,
-    recurrent: list[Tensor] | None,
-    last_only: bool,
-    grad_clip: float,
-    stop: bool,
-    save: bool,
-) -> tuple[State, Tensor]:
-    """One step over this process's rows; returns the detached state and the gradient norm before clipping.
+def _gradients(parameters: list[nn.Parameter]) -> list[Tensor]:
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    assert len(gradients) == len(parameters), "backward left a parameter without a gradient"
+    return gradients
 
-    The loss is the mean over the ``num_rows`` rows of all processes (in nats per character; with ``last_only`` of
-    each window's last character). It is left in ``gradients.loss``, and how many processes asked to stop and to save
-    in ``gradients.stop`` and ``gradients.save``: summed over processes.
+
+def _sum_over_processes(parameters: list[nn.Parameter], numbers: Tensor) -> Tensor:
+    """Adds up all gradients over all processes, in place, and some numbers that travel with them, which it returns.
+
+    The sum is a single all-reduce over one flat tensor of one fixed layout: its order of summation never changes,
+    neither between steps nor after an interruption, as it does with DistributedDataParallel's buckets. The numbers
+    cost no synchronisation of their own.
     """
-    gradients.clear()
-    with accelerator.autocast():
-        logits_TBV, (h_LBH, c_LBH) = forward_window(model, x_TB, state, seams, masks, recurrent)
-    if last_only:
-        logits_TBV, y_TB = logits_TBV[-1:], y_TB[-1:]
-    loss_sum = F.cross_entropy(logits_TBV.flatten(0, 1).float(), y_TB.flatten(), reduction="sum")
-    loss = loss_sum / (num_rows * y_TB.shape[0])
-    accelerator.backward(loss)
-    gradients.loss.copy_(loss.detach())
-    gradients.stop.fill_(float(stop))
-    gradients.save.fill_(float(save))
-    if accelerator.num_processes > 1:
-        gradients.sum_over_processes()
-    scaler = accelerator.scaler
-    if scaler:
-        scaler.unscale_(optimizer)
-    norm = gradients.clip(grad_clip)
-    if scaler:
-        scaler.step(optimizer)
-        scaler.update()
-    else:
-        optimizer.step()
-    return (h_LBH.detach().float(), c_LBH.detach().float()), norm
+    flat = torch.cat([*(gradient.flatten() for gradient in _gradients(parameters)), numbers])
+    sum_over_processes(flat)
+    *parts, numbers = torch.split(flat, [*(parameter.numel() for parameter in parameters), len(numbers)])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
+    return numbers

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from charrnn.run.checkpoint import find_model, load_model
+from charrnn.model.folder import load_model
+from charrnn.run.checkpoint import find_model
 from tests.conftest import DIRECT, SMALL, run
 from tests.play.test_app import MODELS, ended, served, wait_for
 

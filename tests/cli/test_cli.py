@@ -87,8 +87,9 @@ def test_the_version(capsys: Output) -> None:
 
 def test_an_unknown_command_names_those_there_are(capsys: Output) -> None:
     assert main(["smaple"]) == 2
-    message = f"error: there is no command 'smaple': choose {', '.join(COMMANDS)}\n"
-    assert capsys.readouterr().err == message
+    assert capsys.readouterr().err == "error: there is no command 'smaple': did you mean sample?\n"
+    assert main(["xyz"]) == 2
+    assert capsys.readouterr().err == f"error: there is no command 'xyz': choose {', '.join(COMMANDS)}\n"
 
 
 def test_the_same_seed_writes_the_same_sample(run_dir: Path, capsys: Output) -> None:
@@ -105,7 +106,9 @@ def test_several_samples_are_those_of_their_seeds_the_first_as_it_is_made(run_di
     alone = [sample("--seed", str(seed)) for seed in (3, 4, 5)]
     together = "".join(f"--- seed {seed} ---\n{text}" for seed, text in zip((3, 4, 5), alone, strict=True))
     assert sample("--seed", "3", "--num-samples", "3") == together
-    assert "--num-samples 0: it must be 1 or more" in error(capsys, "sample", run_dir, "--num-samples", "0")
+    assert "--num-samples 0: input should be greater than or equal to 1" in error(
+        capsys, "sample", run_dir, "--num-samples", "0"
+    )
 
 
 def test_temperature_0_needs_no_seed(run_dir: Path, capsys: Output) -> None:
@@ -318,7 +321,9 @@ def test_corpora_show_joins_documents_as_training_does(capsys: Output) -> None:
 def test_corpora_says_what_is_not_there(capsys: Output) -> None:
     assert "use list, show SPEC or search WORDS" in error(capsys, "corpora", "find", "x")
     assert "no corpus 'fiels': known are files, gutenberg, hf, python\n" in error(capsys, "corpora", "show", "fiels:x")
-    assert "--limit 0: it must be 1 or more" in error(capsys, "corpora", "search", "x", "--limit", "0")
+    assert "--limit 0: input should be greater than or equal to 1" in error(
+        capsys, "corpora", "search", "x", "--limit", "0"
+    )
 
 
 @pytest.fixture

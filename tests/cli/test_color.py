@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from charrnn.cli import main
+from charrnn.model.folder import save_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.run.checkpoint import save_model
 from charrnn.text.vocab import Vocabulary
 from tests.conftest import program
 

@@ -17,8 +17,8 @@ from charrnn.model.evaluation import NUM_ROWS, WARM_UP, Loss, evaluate, fit_temp
 from charrnn.model.lstm import CharLSTM
 from charrnn.text.vocab import Vocabulary
 from charrnn.training.randomness import generator_at
-from charrnn.training.rows import RowBatches, row_share
-from charrnn.training.step import forward_window
+from charrnn.training.rows import RowBatches, rows_of_rank
+from charrnn.training.step import Batch, forward_window
 
 Tokens = npt.NDArray[np.uint8]
 
@@ -58,9 +58,10 @@ def train(
         window = batches.window(step * seq_length, seq_length)
         draw = torch.rand(num_rows, generator=generator_at(0, step, "state drop"))
         seams = [(0, row) for row, number in enumerate(draw.tolist()) if number < state_drop] + window.seams
-        logits_TBV, state = forward_window(model, torch.from_numpy(window.x_TB), state, seams, None)
+        batch = Batch(torch.from_numpy(window.x_TB), torch.from_numpy(window.y_TB), seams, num_rows)
+        logits_TBV, state = forward_window(model, batch, state)
         state = (state[0].detach(), state[1].detach())
-        loss = F.cross_entropy(logits_TBV.flatten(0, 1), torch.from_numpy(window.y_TB).flatten())
+        loss = F.cross_entropy(logits_TBV.flatten(0, 1), batch.y_TB.flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -114,7 +115,7 @@ def test_processes_sum_to_the_same(random_model: CharLSTM, num_processes: int, l
     tokens = random_tokens(length)
     num_rows = num_rows_for(length)
     whole = loss_sum(random_model, tokens, range(num_rows), num_rows)
-    shares = [row_share(num_rows, process, num_processes) for process in range(num_processes)]
+    shares = [rows_of_rank(num_rows, process, num_processes) for process in range(num_processes)]
     parts = [loss_sum(random_model, tokens, share, num_rows) for share in shares]
     assert float(sum(parts)) == pytest.approx(float(whole), rel=1e-7)
 

@@ -14,19 +14,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from charrnn.errors import CheckpointError, ConfigError, VocabularyError
+from charrnn.model.folder import load_weights, save_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import (
+    Sampling,
     Stepper,
     Weights,
-    check_sampling,
     default_prompt,
     draw,
     generate,
     generate_scored,
-    load_weights,
     probabilities,
 )
-from charrnn.run.checkpoint import save_model
 from charrnn.text.vocab import Vocabulary
 
 LETTERS = Vocabulary("\nabcdefg")
@@ -189,7 +188,7 @@ def test_two_texts_at_once_do_not_disturb_each_other() -> None:
 def test_texts_side_by_side_are_those_of_their_seeds(has_unknown: bool, settings: dict[str, Any]) -> None:
     vocab = Vocabulary("\nabcdef", has_unknown)
     model, seeds = make_model(len(vocab), num_layers=2), range(5, 25)
-    steps = draw(model, vocab, "ab", seeds=seeds, length=30, **settings)
+    steps = draw(model, vocab, "ab", seeds=seeds, how=Sampling(length=30, **settings))
     written = [vocab.decode(tokens_T) for tokens_T in np.stack([tokens_B for tokens_B, _ in steps], axis=1)]
     assert written == [text(model, vocab, "ab", length=30, seed=seed, **settings) for seed in seeds]
 
@@ -248,7 +247,7 @@ def test_errors_come_before_the_first_character_is_asked_for() -> None:
         with pytest.raises(ConfigError) as caught:
             generate(model, LETTERS, length=10, **settings)  # type: ignore[arg-type]
         assert "\n" not in str(caught.value)
-    check_sampling(0, 0.0, 0, 1.0, 0)
+    assert list(generate(model, LETTERS, length=0, temperature=0.0)) == []
 
 
 @pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(1.0, 0, 1.0), (0.5, 0, 1.0), (1.5, 5, 0.9)])

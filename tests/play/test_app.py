@@ -20,10 +20,10 @@ import uvicorn
 
 from charrnn.cli import main
 from charrnn.cli.play import host_names
+from charrnn.model.folder import save_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import generate
-from charrnn.play.app import app as play
-from charrnn.run.checkpoint import save_model
+from charrnn.play import app as play
 from charrnn.text.vocab import Vocabulary
 from tests.conftest import program, start
 
@@ -77,7 +77,7 @@ def test_a_completion_is_of_the_run_asked_for_in_any_script(url: str) -> None:
     reply = httpx.get(
         f"{url}/complete", params={"run": "runs/symbols", "prompt": "é🙂", "length": 300, "seed": 1, "temperature": 1}
     )
-    assert reply.text == expected("runs/symbols", "é🙂", length=300, seed=1)
+    assert reply.text == expected("runs/symbols", "é🙂", length=300, seed=1, temperature=1)
     assert "🙂" in reply.text
 
 
@@ -98,19 +98,19 @@ def test_no_browser_takes_a_completion_for_a_page(url: str) -> None:
 @pytest.mark.parametrize(
     ("params", "reason"),
     [
-        ({"length": 0}, "length: "),
-        ({"length": play.MAX_LENGTH + 1}, "length: "),
-        ({"length": "many"}, "length: "),
-        ({"prompt": "a" * (play.MAX_PROMPT + 1)}, "prompt: "),
+        ({"length": 0}, "length 0: "),
+        ({"length": play.MAX_LENGTH + 1}, "length 10001: "),
+        ({"length": "many"}, "length many: "),
+        ({"prompt": "a" * (play.MAX_PROMPT + 1)}, "prompt aaa"),
         ({"prompt": "a€"}, "the vocabulary has no '€' (U+20AC)"),
-        ({"temperature": -1}, "the temperature is -1.0"),
-        ({"temperature": "nan"}, "the temperature is nan"),
-        ({"top_k": -1}, "top-k is -1"),
-        ({"top_p": 0}, "top-p is 0.0"),
-        ({"seed": -1}, "seed: "),
+        ({"temperature": -1}, "temperature -1: "),
+        ({"temperature": "nan"}, "temperature nan: "),
+        ({"top_k": -1}, "top_k -1: "),
+        ({"top_p": 0}, "top_p 0: "),
+        ({"seed": -1}, "seed -1: "),
         ({"run": "runs/none"}, "there is no run 'runs/none' here: choose runs/letters"),
-        ({"lenght": 5}, "there is no parameter 'lenght': choose prompt, length"),
-        ({"a\nb": 5}, r"there is no parameter 'a\nb'"),
+        ({"lenght": 5}, "there is no lenght: did you mean length?"),
+        ({"a\nb": 5}, r"there is no a\nb"),
     ],
 )
 def test_a_bad_request_is_one_line(url: str, params: dict[str, Any], reason: str) -> None:
@@ -150,7 +150,7 @@ def test_several_clients_are_served_at_once_until_they_go(url: str, ended: threa
             # Kept in a list: a connection is closed when its iterator is forgotten.
             streams.append(reply.iter_text())
             text = next(streams[-1])
-            assert text == expected("runs/letters", length=len(text), seed=seed)
+            assert text == expected("runs/letters", length=len(text), seed=seed, temperature=1)
         assert not ended.acquire(blocking=False)
     for _ in range(5):
         wait_for(ended)
@@ -176,7 +176,7 @@ def run_dir(tmp_path: Path) -> Path:
 
 def error_of(capsys: pytest.CaptureFixture[str], *args: str | Path) -> str:
     """The one line that `charrnn play` says when it cannot."""
-    assert main(["play", *map(str, args)]) == 1
+    assert main(["play", *map(str, args)]) == (1 if args else 2)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -187,7 +187,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *args: str | Path) -> str:
 def test_what_cannot_be_served_is_one_line(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "charrnn play RUN" in error_of(capsys)
+    assert "are required: RUNS: see charrnn play --help" in error_of(capsys)
     assert "nothing" in error_of(capsys, tmp_path / "nothing")
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = str(busy.getsockname()[1])

@@ -18,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.cli import main
+from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.report.cells import features, named_cells
 from charrnn.report.copied import SHORTEST, copied_lengths, copied_passages
 from charrnn.report.curves import draw
 from charrnn.report.page import MAX_COLUMNS, printable, side_by_side
 from charrnn.report.reading import MAX_CHARACTERS, WARM_UP, read
-from charrnn.run.checkpoint import find_model, load_model
+from charrnn.run.checkpoint import find_model
 from charrnn.text.vocab import Vocabulary
 from tests.conftest import DIRECT, SMALL, make_text, run
 

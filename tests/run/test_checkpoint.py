@@ -10,19 +10,23 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
-from charrnn.config.settings import TrainConfig
+from charrnn.config.settings import Optimizer
 from charrnn.errors import CheckpointError, VocabularyError
+from charrnn.model.folder import MODEL_FILES, load_model, restore_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.run import checkpoint
-from charrnn.run.checkpoint import FORMAT, MODEL_FILES
+from charrnn.run.checkpoint import FORMAT
 from charrnn.text.vocab import Vocabulary
 from charrnn.training.optimizer import make_optimizer
+from charrnn.training.state import TrainingState
+from charrnn.training.step import Learner, StepResult
 
 VOCAB = Vocabulary("\nabcde")
 FILES = (*MODEL_FILES, "training.json", "training.safetensors", "manifest.json")
@@ -38,32 +42,34 @@ class Trainer:
         self.vocab = vocab
         self.model = CharLSTM(len(vocab), **{"hidden_size": 8, "num_layers": 2, "embedding_size": 4, **shape})
         self.optimizer = make_optimizer(optimizer, self.model.parameters(), 0.01, 0.01)
-        self.state, self.step = self.model.zero_state(3), 0
+        self.state = TrainingState.at_start(Learner(Accelerator(cpu=True), self.model, self.optimizer), range(3), 3)
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
-            x_TB = torch.randint(len(self.vocab), (5, 3), generator=torch.Generator().manual_seed(self.step))
-            logits_TBV, (h, c) = self.model(x_TB, self.state)
+            x_TB = torch.randint(len(self.vocab), (5, 3), generator=torch.Generator().manual_seed(self.state.step))
+            logits_TBV, (h, c) = self.model(x_TB, self.state.state)
             self.optimizer.zero_grad()
             torch.nn.functional.cross_entropy(logits_TBV.flatten(0, 1), x_TB.roll(-1, 0).flatten()).backward()
             self.optimizer.step()
-            self.state, self.step = (h.detach(), c.detach()), self.step + 1
-
-    def tensors(self) -> dict[str, Tensor]:
-        moments = checkpoint.optimizer_tensors(self.model, self.optimizer)
-        return {**moments, "state.h": self.state[0], "state.c": self.state[1]}
+            nothing = torch.zeros(())
+            self.state.advance(StepResult((h.detach(), c.detach()), nothing, nothing, nothing, nothing), 5)
 
     def save(self, parent: Path, val_loss: float | None = None) -> Path:
-        training = {"val_loss": val_loss, "time": self.step * 5}
-        return checkpoint.save_checkpoint(parent, self.step, self.model, self.vocab, "a card", self.tensors(), training)
+        state = self.state.state_dict() | {"val_loss": val_loss}
+        return checkpoint.save_checkpoint(parent, self.model, self.vocab, "a card", state)
 
     def restore(self, folder: Path) -> dict[str, Any]:
-        training, tensors = checkpoint.restore(folder, self.model, self.vocab, self.optimizer)
-        self.state, self.step = (tensors["state.h"], tensors["state.c"]), training["step"]
-        return training
+        saved = checkpoint.read_state(folder)
+        restore_model(folder, self.model, self.vocab)
+        self.state.load_state_dict(saved)
+        return saved
 
     def everything(self) -> dict[str, Tensor]:
-        return {**self.model.state_dict(), **self.tensors()}
+        state = self.state.state_dict()
+        return {
+            **self.model.state_dict(),
+            **{name: value for name, value in state.items() if isinstance(value, Tensor)},
+        }
 
 
 def three_checkpoints(parent: Path) -> list[Path]:
@@ -90,7 +96,7 @@ def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
 # Going on.
 
 
-@pytest.mark.parametrize("name", get_args(get_type_hints(TrainConfig)["optimizer"]))
+@pytest.mark.parametrize("name", get_args(Optimizer))
 @pytest.mark.parametrize("shape", [{}, {"embedding_size": 8, "tie_weights": True}, {"embedding_size": 0}])
 def test_training_goes_on_as_if_it_had_never_stopped(name: str, shape: dict[str, Any], tmp_path: Path) -> None:
     unbroken = Trainer(name, **shape)
@@ -141,7 +147,7 @@ def test_the_model_half_is_a_model_for_the_hub(tmp_path: Path) -> None:
     trainer = Trainer(embedding_size=8, tie_weights=True)
     trainer.train(2)
     folder = trainer.save(tmp_path)
-    model, vocab = checkpoint.load_model(folder)
+    model, vocab = load_model(folder)
     assert vocab == VOCAB
     assert_identical(model.state_dict(), trainer.model.state_dict())
     assert_identical(CharLSTM.from_pretrained(str(folder)).state_dict(), trainer.model.state_dict())
@@ -192,7 +198,7 @@ def test_a_damaged_checkpoint_is_kept_aside_and_passed_over(
     assert not newest.exists()
     resumed = Trainer()
     resumed.restore(before)
-    assert resumed.step == 2
+    assert resumed.state.step == 2
 
 
 def test_two_damaged_ones_are_both_passed_over(tmp_path: Path) -> None:
@@ -297,7 +303,7 @@ def test_a_pickle_in_disguise_is_refused_and_never_unpickled(legacy: bool, tmp_p
             (folder / name).write_bytes(pickle.dumps(Bomb(harm)))
         else:
             torch.save(Bomb(harm), folder / name)
-    for read in (checkpoint.load_model, checkpoint.read_tensors, Trainer().restore):
+    for read in (load_model, checkpoint.read_state, Trainer().restore):
         with pytest.raises(CheckpointError) as caught:
             read(folder)
         one_line(caught)
@@ -309,7 +315,7 @@ def test_json_of_another_shape_is_told_in_one_line(content: str, tmp_path: Path)
     folder = three_checkpoints(tmp_path)[-1]
     for name in ("config.json", "training.json"):
         (folder / name).write_bytes(content.encode("utf-8", "surrogateescape"))
-    for read in (checkpoint.load_model, checkpoint.read_training):
+    for read in (load_model, checkpoint.read_training):
         with pytest.raises(CheckpointError) as caught:
             read(folder)
         assert str(folder) in one_line(caught)
@@ -364,7 +370,7 @@ def test_a_vocabulary_of_another_size_than_the_model_is_refused(tmp_path: Path) 
     folder = three_checkpoints(tmp_path)[-1]
     Vocabulary("ab").save(folder / "vocab.json")
     with pytest.raises(CheckpointError, match="the model has 6 characters, its vocabulary 2"):
-        checkpoint.load_model(folder)
+        load_model(folder)
 
 
 # Which are kept, and which is meant.
@@ -449,7 +455,7 @@ def test_a_folder_without_checkpoints_is_told_in_one_line(tmp_path: Path) -> Non
             checkpoint.find_model(folder)
         one_line(caught)
     with pytest.raises(CheckpointError, match=r"no config\.json"):
-        checkpoint.load_model(tmp_path)
+        load_model(tmp_path)
 
 
 # A disk that does not take it.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from charrnn.run.checkpoint import MODEL_FILES
+from charrnn.model.folder import MODEL_FILES
 from tests.conftest import DIRECT, SMALL, program, rows_of, run, start, status, wait_until
 
 FLAGS = (*SMALL, "--epochs", "2", "--temperatures", "0.5", "1", "--log-every", "20", "--run-dir", "run")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from charrnn.training import loop
-from charrnn.training.job import Job, Position
+from charrnn.training.job import Job
+from charrnn.training.step import StepResult
 from tests.conftest import DIRECT, SMALL, program, rows_of, run
 from tests.test_exact import FLAGS, assert_same_run, kill_at
 from tests.test_train import Train, train
@@ -33,14 +34,14 @@ def test_a_step_never_waits_for_the_gpu(
 ) -> None:
     take_step, watched = loop.take_step, []
 
-    def watch(job: Job, at: Position, save_due: bool) -> torch.Tensor:
+    def watch(job: Job, save_due: bool) -> StepResult:
         # The first steps set up what later ones use.
-        if at.step < 3:
-            return take_step(job, at, save_due)
-        watched.append(at.step)
+        if job.state.step < 3:
+            return take_step(job, save_due)
+        watched.append(job.state.step)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            return take_step(job, at, save_due)
+            return take_step(job, save_due)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 

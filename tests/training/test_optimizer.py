@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import get_args, get_type_hints
+from typing import get_args
 
 import pytest
 import torch
 
-from charrnn.config.settings import TrainConfig
+from charrnn.config.settings import Optimizer
 from charrnn.model.lstm import CharLSTM
 from charrnn.training.optimizer import learning_rate_at, make_optimizer, set_learning_rate
 
@@ -61,7 +61,7 @@ def test_char_rnn_decays_after_the_tenth_epoch() -> None:
     assert rate("char-rnn", 0.9, epoch=49.5) == pytest.approx(2.0 * 0.97**40)
 
 
-@pytest.mark.parametrize("name", get_args(get_type_hints(TrainConfig)["optimizer"]))
+@pytest.mark.parametrize("name", get_args(Optimizer))
 def test_weight_decay_is_for_matrices_and_adamw_alone(name: str) -> None:
     model = CharLSTM(5, 8, num_layers=2, embedding_size=4)
     optimizer = make_optimizer(name, model.parameters(), 1e-3, 0.1)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn.errors import CorpusError
-from charrnn.training.rows import RowBatches, Window, row_share
+from charrnn.training.rows import RowBatches, Window, rows_of_rank
 
 
 @st.composite
@@ -81,7 +81,7 @@ def test_a_window_is_a_function_of_its_time(sizes: tuple[int, int, int], time: i
 @given(rows_and_lengths(), st.integers(1, 12), st.integers(0, 1000))
 def test_processes_share_the_rows(sizes: tuple[int, int, int], num_processes: int, time: int) -> None:
     num_tokens, num_rows, seq_length = sizes
-    shares = [row_share(num_rows, process, num_processes) for process in range(num_processes)]
+    shares = [rows_of_rank(num_rows, process, num_processes) for process in range(num_processes)]
     assert [row for share in shares for row in share] == list(range(num_rows))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     text = text_of(num_tokens)

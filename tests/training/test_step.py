@@ -10,13 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor
 
 from charrnn.model.lstm import CharLSTM, State
 from charrnn.training.optimizer import make_optimizer
-from charrnn.training.rows import RowBatches, row_share
-from charrnn.training.step import Gradients, forget, forward_window, training_step
+from charrnn.training.rows import RowBatches, rows_of_rank
+from charrnn.training.step import Batch, Learner, StepResult, forget, forward_window, training_step
 
 VOCAB, ROWS, LENGTH = 6, 7, 10
 
@@ -26,8 +25,6 @@ def accelerator() -> Iterator[Accelerator]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield Accelerator(cpu=True)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    PartialState._reset_state()
     torch.set_num_threads(before)
 
 
@@ -46,14 +43,26 @@ def make_state() -> State:
     return torch.randn(2, ROWS, 12), torch.randn(2, ROWS, 12)
 
 
-def step(accelerator: Accelerator, model: CharLSTM, gradients: Gradients, rows: range, **changes: Any) -> Any:
-    """A step over some of the rows that moves no weight: what it leaves is in the gradients."""
+def learner_of(accelerator: Accelerator, model: CharLSTM) -> Learner:
+    """A model that no step moves: what a step leaves is in the gradients."""
+    return Learner(accelerator, model, torch.optim.SGD(model.parameters(), lr=0.0))
+
+
+def step(learner: Learner, rows: range, *, masks: Any = None, recurrent: Any = None, **changes: Any) -> StepResult:
+    """A step over some of the rows."""
     (x_TB, y_TB), (h_LBH, c_LBH), own = make_batch(), make_state(), slice(rows.start, rows.stop)
-    settings: dict[str, Any] = {"num_rows": ROWS, "seams": [], "masks": None, "recurrent": None, "last_only": False}
-    settings |= {"grad_clip": 0.0, "stop": False, "save": False, **changes}
-    standing = torch.optim.SGD(model.parameters(), lr=0.0)
-    state = (h_LBH[:, own], c_LBH[:, own])
-    return training_step(accelerator, model, standing, gradients, x_TB[:, own], y_TB[:, own], state, **settings)
+    batch = Batch(x_TB[:, own], y_TB[:, own], [], ROWS, masks, recurrent)
+    return training_step(learner, batch, (h_LBH[:, own], c_LBH[:, own]), **changes)
+
+
+def read(model: CharLSTM, x_TB: Tensor, state: State, seams: Any = (), masks: Any = None, recurrent: Any = None) -> Any:
+    """A window read with its seams."""
+    return forward_window(model, Batch(x_TB, x_TB, list(seams), ROWS, masks, recurrent), state)
+
+
+def gradient_of(model: CharLSTM) -> Tensor:
+    """The gradient that a step has left, flat."""
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
 
 
 def plain_gradient(model: CharLSTM, *, last_only: bool = False) -> tuple[Tensor, Tensor]:
@@ -73,30 +82,27 @@ def plain_gradient(model: CharLSTM, *, last_only: bool = False) -> tuple[Tensor,
 def test_the_gradient_is_that_of_autograd(accelerator: Accelerator, shape: dict[str, Any], last_only: bool) -> None:
     model = make_model(**shape)
     loss, gradient = plain_gradient(model, last_only=last_only)
-    gradients = Gradients(model.parameters())
     # Twice: nothing may be left over from the step before.
     for _ in range(2):
-        state, norm = step(accelerator, model, gradients, range(ROWS), last_only=last_only, stop=True)
-    torch.testing.assert_close(gradients.flat()[:-3], gradient, rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(gradients.loss, loss)
-    torch.testing.assert_close(norm, gradient.norm())
-    assert (float(gradients.stop), float(gradients.save)) == (1.0, 0.0)
-    assert not state[0].requires_grad
-    assert not state[1].requires_grad
+        result = step(learner_of(accelerator, model), range(ROWS), last_only=last_only, stop=True)
+    torch.testing.assert_close(gradient_of(model), gradient, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(result.loss, loss)
+    torch.testing.assert_close(result.norm, gradient.norm())
+    assert (float(result.stop), float(result.save)) == (1.0, 0.0)
+    assert not any(part.requires_grad for part in (*result.state, result.loss, result.norm))
 
 
 def test_the_state_goes_on_through_a_step(accelerator: Accelerator) -> None:
     model = make_model()
-    state, _ = step(accelerator, model, Gradients(model.parameters()), range(ROWS))
+    result = step(learner_of(accelerator, model), range(ROWS))
     _, expected = model(make_batch()[0], make_state())
-    torch.testing.assert_close(state, expected)
+    torch.testing.assert_close(result.state, expected)
 
 
 @pytest.mark.parametrize("max_norm", [0.01, 0.5, 1e6])
 def test_clipping_is_that_of_torch(accelerator: Accelerator, max_norm: float) -> None:
     model = make_model()
-    gradients = Gradients(model.parameters())
-    _, norm = step(accelerator, model, gradients, range(ROWS), grad_clip=max_norm)
+    norm = step(learner_of(accelerator, model), range(ROWS), grad_clip=max_norm).norm
     other = make_model()
     parameters = list(other.parameters())
     parts = plain_gradient(other)[1].split([parameter.numel() for parameter in parameters])
@@ -117,23 +123,29 @@ def test_the_sum_over_processes_is_one_process(accelerator: Accelerator, num_pro
     def recurrent() -> list[Tensor]:
         return model.drop_connect(0.3, torch.Generator().manual_seed(0))
 
-    whole = Gradients(model.parameters())
-    step(accelerator, model, whole, range(ROWS), last_only=last_only, masks=masks, recurrent=recurrent(), save=True)
-    expected = whole.flat()
+    def flat(rows: range, own_masks: list[Tensor], *, save: bool) -> Tensor:
+        """The gradient over some rows, and the numbers that travel with it."""
+        result = step(
+            learner_of(accelerator, model),
+            rows,
+            masks=own_masks,
+            recurrent=recurrent(),
+            last_only=last_only,
+            save=save,
+        )
+        return torch.cat([gradient_of(model), torch.stack([result.loss, result.stop, result.save])])
+
+    expected = flat(range(ROWS), masks, save=True)
     total = torch.zeros_like(expected)
-    for process in range(num_processes):
-        share = row_share(ROWS, process, num_processes)
-        own_masks = [mask[share.start : share.stop] for mask in masks]
-        gradients = Gradients(model.parameters())
-        changes = {"masks": own_masks, "recurrent": recurrent(), "save": process == 0}
-        step(accelerator, model, gradients, share, last_only=last_only, **changes)
-        total += gradients.flat()
+    for rank in range(num_processes):
+        rows = rows_of_rank(ROWS, rank, num_processes)
+        total += flat(rows, [mask[rows.start : rows.stop] for mask in masks], save=rank == 0)
     torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_one_row_forgets_in_the_middle_of_a_window() -> None:
     model, (x_TB, _), state = make_model(), make_batch(), make_state()
-    logits_TBV, (h_LBH, c_LBH) = forward_window(model, x_TB, state, [(4, 2)], None)
+    logits_TBV, (h_LBH, c_LBH) = read(model, x_TB, state, [(4, 2)])
     for row in range(ROWS):
         own = (state[0][:, [row]], state[1][:, [row]])
         before, middle = model(x_TB[:4, [row]], own)
@@ -149,7 +161,7 @@ def test_a_window_over_several_seams_is_read_from_each_of_them() -> None:
     window = RowBatches(tokens, 1, 4, range(1)).window(2, 10)
     assert window.seams == [(2, 0), (6, 0)]
     x_TB, state = torch.from_numpy(window.x_TB), (torch.ones(2, 1, 12), torch.ones(2, 1, 12))
-    logits_TBV, end = forward_window(model, x_TB, state, window.seams, None)
+    logits_TBV, end = read(model, x_TB, state, window.seams)
     first, _ = model(x_TB[:2], state)
     second, _ = model(x_TB[2:6], model.zero_state(1))
     third, expected_end = model(x_TB[6:], model.zero_state(1))
@@ -161,28 +173,28 @@ def test_a_seam_at_the_beginning_and_masks_over_all_parts() -> None:
     model, (x_TB, _), state = make_model(), make_batch(), make_state()
     masks = model.dropout_masks(ROWS, 0.5, torch.Generator().manual_seed(1))
     expected, expected_state = model(x_TB, forget(state, [3]), masks)
-    logits_TBV, end = forward_window(model, x_TB, state, [(0, 3)], masks)
+    logits_TBV, end = read(model, x_TB, state, [(0, 3)], masks)
     torch.testing.assert_close(logits_TBV, expected)
     torch.testing.assert_close(end, expected_state)
-    unmasked, _ = forward_window(model, x_TB, state, [(0, 3)], None)
+    unmasked, _ = read(model, x_TB, state, [(0, 3)])
     assert not torch.allclose(unmasked, logits_TBV)
 
 
 def test_the_same_recurrent_weights_over_all_parts() -> None:
     model, (x_TB, _), state = make_model(), make_batch(), make_state()
     recurrent = model.drop_connect(0.5, torch.Generator().manual_seed(1))
-    logits_TBV, _ = forward_window(model, x_TB, state, [(4, 2)], None, recurrent)
+    logits_TBV, _ = read(model, x_TB, state, [(4, 2)], None, recurrent)
     with torch.no_grad():
         for lstm, weight in zip(model.lstms, recurrent, strict=True):
             lstm.get_parameter("weight_hh_l0").copy_(weight)
-    expected, _ = forward_window(model, x_TB, state, [(4, 2)], None)
+    expected, _ = read(model, x_TB, state, [(4, 2)])
     torch.testing.assert_close(logits_TBV, expected)
 
 
 def test_a_gradient_does_not_pass_a_seam() -> None:
     model, (x_TB, _) = make_model(), make_batch()
     h_LBH, c_LBH = (part.requires_grad_() for part in make_state())
-    logits_TBV, _ = forward_window(model, x_TB, (h_LBH, c_LBH), [(5, 1)], None)
+    logits_TBV, _ = read(model, x_TB, (h_LBH, c_LBH), [(5, 1)])
     logits_TBV[5:].sum().backward()
     assert h_LBH.grad is not None
     assert not h_LBH.grad[:, 1].any()
@@ -200,15 +212,9 @@ def test_forgetting_clears_what_is_no_number() -> None:
 
 def test_steps_learn(accelerator: Accelerator) -> None:
     model, (x_TB, _) = make_model(), make_batch()
-    gradients = Gradients(model.parameters())
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    losses = []
-    for _ in range(150):
-        training_step(
-            accelerator, model, optimizer, gradients, x_TB[:-1], x_TB[1:], model.zero_state(ROWS),
-            num_rows=ROWS, seams=[], masks=None, recurrent=None, last_only=False, grad_clip=1.0, stop=False, save=False,
-        )  # fmt: skip
-        losses.append(float(gradients.loss))
+    learner = Learner(accelerator, model, torch.optim.Adam(model.parameters(), lr=0.02))
+    batch = Batch(x_TB[:-1], x_TB[1:], [], ROWS)
+    losses = [float(training_step(learner, batch, model.zero_state(ROWS), grad_clip=1.0).loss) for _ in range(150)]
     assert losses[-1] < losses[0] / 5
 
 
@@ -222,10 +228,7 @@ def test_a_scaled_loss_learns_the_same_and_an_overflow_is_skipped(
         monkeypatch.setattr(accelerator, "scaler", scaler)
         model = make_model()
         optimizer = make_optimizer("adamw", model.parameters(), 0.01, 0.1)
-        training_step(
-            accelerator, model, optimizer, Gradients(model.parameters()), x_TB, y_TB, make_state(),
-            num_rows=ROWS, seams=[], masks=None, recurrent=None, last_only=False, grad_clip=0.1, stop=False, save=False,
-        )  # fmt: skip
+        training_step(Learner(accelerator, model, optimizer), Batch(x_TB, y_TB, [], ROWS), make_state(), grad_clip=0.1)
         return model
 
     models = (make_model(), learned(0.0), learned(1024.0), learned(torch.inf))

@@ -12,7 +12,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from charrnn.distributed.launcher import keep_freed_memory
+from charrnn.distributed.machine import keep_freed_memory
 
 if sys.argv[1] == "kept":
     keep_freed_memory()

@@ -1,0 +1,31 @@
+"""What several commands are told: which run, and which plugins there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from charrnn.config.options import Group, Options, Repeated
+from charrnn.run.checkpoint import find_model
+
+
+class ModelOptions(Options):
+    """Which model."""
+
+    run: Annotated[Path, Group.ARGUMENTS]
+    """The folder of a run, or of a model."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Which checkpoint of the run to use."""
+
+    def find_model(self) -> Path:
+        """The folder of the model; raises `CheckpointError` if there is none."""
+        return find_model(self.run, self.checkpoint)
+
+
+class PluginOptions(Options):
+    """Which plugins."""
+
+    plugin: Repeated = ()
+    """A module with a corpus of your own; can be given several times."""
+    block_plugin: Repeated = ()
+    """A plugin that is not to be loaded; can be given several times."""

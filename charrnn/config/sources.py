@@ -1,0 +1,123 @@
+"""Where settings come from: a preset, changed by a file or by the run that is resumed, changed by what was given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from charrnn.config.options import flag, read_flags
+from charrnn.config.presets import PRESETS
+from charrnn.config.settings import Rule, TrainConfig, ruled
+from charrnn.errors import ConfigError
+
+
+def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
+    """The settings that command-line arguments ask for; raises `ConfigError`, and --help prints and exits."""
+    presets = "\n".join(f"  {name}: {summary}" for name, (summary, _) in PRESETS.items())
+    epilog = f"presets (`charrnn presets` shows their values):\n{presets}"
+    return resolve(read_flags(TrainConfig, args, "charrnn.train", epilog), default_preset, flag)
+
+
+def resolve(given: Mapping[str, Any], default_preset: str, spelled: Callable[[str], str] = str) -> TrainConfig:
+    """The settings that values by their names ask for, from flags or from Python; raises `ConfigError`.
+
+    A preset gives the first values, a configuration file changes those, what is given wins over both; with ``resume``
+    the file is the run's own config.json, if it has begun. A name that is wrong is told as ``spelled`` has it.
+    """
+    given = {name: fspath(value) if isinstance(value, PathLike) else value for name, value in given.items()}
+    own = Path(given.get("run_dir") or "", "config.json")
+    path, saved = given.get("config"), {}
+    if path:
+        saved = read_config(path)
+        saved.pop("run_name", None)  # a run that is repeated is another run, and named as such
+    elif given.get("resume") and given.get("run_dir") and own.exists():
+        path, saved = own, read_config(own)
+    preset = given.get("preset") or saved.get("preset") or default_preset
+    if preset not in PRESETS:
+        raise ConfigError(f"there is no preset {preset!r}: choose {', '.join(PRESETS)}")
+    config = TrainConfig.from_values(
+        {**PRESETS[preset][1], **saved, **given, "preset": preset},
+        lambda name: f"{path}: {name}" if name in saved and name not in given else spelled(name),
+    )
+    for name in ruled(Rule.SHAPE) if config.init_from else ():
+        if name in given:
+            raise ConfigError(f"{flag(name)}: the model of --init-from has its own: leave it out")
+    return config
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The values of a JSON or YAML file by their names, not checked yet; raises `ConfigError` for any other file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            # Tried first: YAML reads JSON's escapes of characters beyond U+FFFF as two characters.
+            values = json.loads(text, object_pairs_hook=_named_once)
+        except json.JSONDecodeError:
+            values = _from_yaml(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold names and values, such as hidden_size: 256")
+    return {name: value for name, value in values.items() if name not in ruled(Rule.OF_CALL)}
+
+
+def _named_once(pairs: Iterable[tuple[object, Any]]) -> dict[str, Any]:
+    """Names with values, spelled with underscores or hyphens; no name may come twice."""
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        name = str(key).replace("-", "_")
+        if name in values:
+            raise ValueError(f"it has {name} twice")
+        values[name] = value
+    return values
+
+
+def _from_yaml(text: str) -> Any:
+    """The content of a YAML file, its words as they are written: the type of a setting tells what they mean.
+
+    YAML itself would read 2e-3 as a word, 010 as 8, 1:30 as 90 and no as false.
+    """
+    import yaml  # takes longer to import than all else here
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012  # what yaml itself declares
+            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    Loader.add_constructor(
+        "tag:yaml.org,2002:map", lambda loader, node: _named_once(loader.construct_pairs(node, deep=True))
+    )
+    try:
+        return yaml.load(text, Loader)  # a SafeLoader's child
+    except yaml.YAMLError as error:
+        raise ValueError(f"it is neither JSON nor YAML: {error}") from error
+
+
+def from_saved(values: Mapping[str, Any], where: str | Path) -> TrainConfig:
+    """The settings that a checkpoint or a config.json holds; raises `ConfigError`, which says where."""
+    return TrainConfig.from_values(values, lambda name: f"{where}: {name}")
+
+
+def check_resumed(config: TrainConfig, saved: TrainConfig) -> list[str]:
+    """What differs from the run's own settings, a phrase each; raises `ConfigError` for what cannot be changed."""
+    changes = []
+    for name in filter(saved.model_fields_set.__contains__, TrainConfig.model_fields):
+        now, before = getattr(config, name), getattr(saved, name)
+        if now == before or name == "num_threads":
+            continue  # how many threads there are then is what matters, and said elsewhere
+        change = f"{flag(name)} {written(now)} (it was {written(before)})"
+        if name in ruled(Rule.FIXED):
+            raise ConfigError(f"a run cannot be resumed with {change}: start a new one in another --run-dir")
+        changes.append(change)
+    return changes
+
+
+def written(value: object) -> str:
+    """A value as flags have it."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,51 @@
+"""Being told to stop: by a signal, or by the death of the launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from charrnn.distributed.launcher import is_launched
+
+
+class StoppedError(BaseException):
+    """A signal that ended the job before there was anything to save; like KeyboardInterrupt no `Exception`."""
+
+
+class StopRequest:
+    """Whether this process was told to stop: by SIGTERM, SIGINT or SIGUSR1, or by the death of its launcher.
+
+    While ``armed``, a signal is only noted, so that the training loop can agree on it with the other processes;
+    before that there is nothing to save, and it ends the process. A second SIGINT always does. `close` gives the
+    signals back to whoever had them; a thread other than the main one cannot take them, and leaves them alone.
+    """
+
+    def __init__(self) -> None:
+        self.armed = False
+        self.reason = ""
+        self._parent = os.getppid() if is_launched() else None
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
+            self._before = {number: signal.signal(number, self._note) for number in numbers}
+
+    def close(self) -> None:
+        """Puts back the handlers that there were."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and (self.reason or not self.armed):
+            raise KeyboardInterrupt
+        if not self.armed:
+            raise StoppedError(f"stopped by {name} before training began")
+        self.reason = name
+
+    def __bool__(self) -> bool:
+        if not self.reason and self._parent is not None and os.getppid() != self._parent:
+            self.reason = "the launcher has died"
+        return bool(self.reason)

@@ -1,0 +1,93 @@
+"""A model in a folder: weights, shape, vocabulary and card, as `CharLSTM.from_pretrained` reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from charrnn.errors import CheckpointError, VocabularyError
+from charrnn.text.vocab import Vocabulary
+
+# torch takes more than a second to import: `charrnn sample`, which needs the weights alone, must not wait for it.
+if TYPE_CHECKING:
+    from charrnn.model.lstm import CharLSTM
+    from charrnn.model.sampling import Weights
+
+MODEL_FILES = ("config.json", "model.safetensors", "vocab.json", "README.md")
+
+
+def save_model(folder: Path, model: CharLSTM, vocab: Vocabulary, card: str) -> None:
+    """Writes a model with its vocabulary and its card."""
+    model.save_pretrained(folder)
+    vocab.save(folder / "vocab.json")
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def load_model(folder: Path) -> tuple[CharLSTM, Vocabulary]:
+    """Reads a model and its vocabulary; raises `CheckpointError` if they are missing, damaged or do not fit."""
+    from safetensors.torch import load_model as load_tensors
+
+    from charrnn.model.lstm import CharLSTM
+
+    for name in MODEL_FILES[:3]:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} is no model: it has no {name}")
+    vocab = Vocabulary.load(folder / "vocab.json")
+    try:
+        model = CharLSTM(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        load_tensors(model, folder / "model.safetensors", strict=True)
+    except (SafetensorError, RuntimeError, TypeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
+    if model.vocab_size != len(vocab):
+        raise CheckpointError(f"{folder}: the model has {model.vocab_size} characters, its vocabulary {len(vocab)}")
+    return model, vocab
+
+
+def load_weights(folder: Path) -> tuple[Weights, Vocabulary]:
+    """What `generate` needs of a model folder; raises `CheckpointError` or `VocabularyError` if it is no model's.
+
+    Importing torch, which the model itself needs, takes longer than writing thousands of characters.
+    """
+    vocab = Vocabulary.load(folder / "vocab.json")
+    try:
+        weights = load_file(folder / "model.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
+    num_characters = len(weights.get("output.bias", ()))
+    if num_characters != len(vocab):
+        raise CheckpointError(f"{folder}: the model has {num_characters} characters, its vocabulary {len(vocab)}")
+    return weights, vocab
+
+
+def restore_model(folder: Path, model: CharLSTM, vocab: Vocabulary) -> None:
+    """Puts the weights of a folder into a model; raises a `UserError` with the difference if they are of another."""
+    saved, saved_vocab = load_model(folder)
+    if saved_vocab != vocab:
+        raise VocabularyError(f"{folder} was trained with another vocabulary: {_difference(saved_vocab, vocab)}")
+    there, here = ({n: tuple(w.shape) for n, w in each.state_dict().items()} for each in (saved, model))
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            raise CheckpointError(
+                f"{folder} is of another model: {name} is {there.get(name)} there, {here.get(name)} here"
+            )
+    if saved.tie_weights != model.tie_weights:
+        tied = "" if saved.tie_weights else "not "
+        raise CheckpointError(f"{folder} is of another model: its weights are {tied}tied")
+    model.load_state_dict(saved.state_dict())
+
+
+def _difference(there: Vocabulary, here: Vocabulary) -> str:
+    only_there = sorted(set(there.characters) - set(here.characters))
+    only_here = sorted(set(here.characters) - set(there.characters))
+    sides = [
+        f"{len(only)} characters only {side}, such as {only[0]!r}"
+        for only, side in ((only_there, "there"), (only_here, "here"))
+        if only
+    ]
+    if there.normal_form != here.normal_form:
+        sides.append(f"text in {there.normal_form or 'no normal form'} there, in {here.normal_form or 'none'} here")
+    return "; ".join(sides) or f"<unk> {'there' if there.has_unknown else 'here'} alone"

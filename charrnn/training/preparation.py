@@ -1,0 +1,215 @@
+"""What comes before the first step: the run folder, what was there already, what each process reads, the job."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from charrnn.config.options import flag
+from charrnn.config.settings import Rule, TrainConfig, ruled, to_json
+from charrnn.config.sources import check_resumed, from_saved, read_config
+from charrnn.distributed import launcher
+from charrnn.distributed.stopping import StopRequest
+from charrnn.errors import ConfigError
+from charrnn.model.folder import load_model
+from charrnn.model.lstm import CharLSTM
+from charrnn.run import checkpoint
+from charrnn.run.folder import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_text
+from charrnn.run.terminal import Terminal
+from charrnn.run.text import run_text
+from charrnn.run.trackers import TRACKERS
+from charrnn.text.store import TokenStore
+from charrnn.text.vocab import Vocabulary
+from charrnn.training.job import Job, circumstances, versions
+from charrnn.training.optimizer import make_optimizer
+from charrnn.training.randomness import derived_seed
+from charrnn.training.rows import RowBatches, rows_of_rank
+from charrnn.training.saving import restore
+from charrnn.training.state import TrainingState
+from charrnn.training.step import Learner
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What the run folder holds of an earlier start of this run: its settings, and the checkpoint to go on from."""
+
+    config: TrainConfig | None = None
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a process has read: the settings, with the shape of the model to start from, that model, and the text."""
+
+    config: TrainConfig
+    store: TokenStore
+    model: CharLSTM | None
+
+    def digests(self) -> dict[str, str]:
+        """The beginnings of the digests of what each node reads for itself."""
+        weights = hashlib.sha256()
+        for tensor in self.model.state_dict().values() if self.model else ():
+            weights.update(tensor.numpy().tobytes())
+        digests = {"vocabulary": self.store.vocab.digest, "text": self.store.digest}
+        digests["starting model"] = weights.hexdigest()
+        return {name: digest[:12] for name, digest in digests.items()}
+
+
+def common_ground(config: TrainConfig) -> dict[str, str]:
+    """The versions and settings that all processes must share; each may have paths and threads of its own."""
+    settings = {flag(name): getattr(config, name) for name in TrainConfig.model_fields}
+    common = {name: versions()[name] for name in ("charrnn", "torch")}
+    return common | {name: str(value) for name, value in settings.items() if name not in map(flag, ruled(Rule.OF_NODE))}
+
+
+def choose_run_dir(config: TrainConfig) -> Path:
+    """The run folder: the one asked for, or the one this launcher's crashed attempt used, or a new one."""
+    if config.run_dir:
+        return Path(config.run_dir)
+    parent = Path("runs")
+    for status in sorted(parent.glob("*/status.json"), reverse=True) if launcher.restarts() else ():
+        if crashed_here(status.parent):
+            return status.parent
+    if config.resume:
+        newest = max(parent.glob("*/config.json"), default=None)
+        hint = f", for example --run-dir {newest.parent}" if newest else ""
+        raise ConfigError(f"--resume needs the --run-dir to go on with{hint}")
+    return new_run_folder(parent, config.corpus)
+
+
+def crashed_here(run_dir: Path) -> bool:
+    """Whether torchrun has started this job again after it crashed in that very run folder."""
+    status = run_dir / "status.json"
+    return launcher.restarts() > 0 and status.exists() and read_json(status).get("launcher") == launcher.parent()
+
+
+def claim(run: RunFolder, config: TrainConfig) -> Earlier:
+    """Takes the run folder for this process, the main one, and looks what is in it.
+
+    Raises `CheckpointError` for a folder that cannot be used, `ConfigError` for settings it cannot go on with.
+    """
+    run.open(resume=config.resume or crashed_here(run.path))
+    if not run.begun:
+        return Earlier()
+    own = run.path / "config.json"
+    saved = from_saved(read_config(own), own)
+    for change in check_resumed(with_shape(config, saved) if config.init_from else config, saved):
+        LOG.warning("resuming with %s", change)
+    newest = checkpoint.latest(run.checkpoints)
+    if newest is None:
+        LOG.warning("%s has no checkpoint yet: starting afresh", run.path)
+    return Earlier(saved, newest)
+
+
+def with_shape(config: TrainConfig, model: CharLSTM | TrainConfig) -> TrainConfig:
+    """The settings with the shape of a model, or with that which other settings have."""
+    return config.model_copy(update={name: getattr(model, name) for name in ruled(Rule.SHAPE)})
+
+
+def read_inputs(config: TrainConfig, run_dir: Path, earlier: Earlier) -> tuple[Inputs, Mapping[str, object]]:
+    """What --init-from, --vocab and the corpora hold, and the digests of it.
+
+    A run that is resumed has a model and a vocabulary in its own folder, whatever became of the files it came from.
+    """
+    model, vocab = None, None
+    if earlier.checkpoint and earlier.config:
+        if config.init_from:
+            config = with_shape(config, earlier.config)
+        if config.init_from or config.vocab:
+            vocab = Vocabulary.load(run_dir / "vocab.json")
+    elif config.init_from:
+        model, vocab = load_model(checkpoint.find_model(Path(config.init_from)))
+        config = with_shape(config, model)
+    elif config.vocab:
+        vocab = Vocabulary.load(Path(config.vocab))
+    inputs = Inputs(config, run_text(config, run_dir, vocab), model)
+    return inputs, inputs.digests()
+
+
+def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: Earlier, stop: StopRequest) -> Job:
+    """Everything a process needs to train; raises a `UserError` for what cannot work, before anything is written."""
+    config, store = inputs.config, inputs.store
+    if config.prompt:
+        store.vocab.encode(config.prompt)
+    if config.val_corpus and len(store.val) < 2:
+        raise ConfigError(f"--val-corpus {' '.join(config.val_corpus)}: too short to be measured")
+    if config.batch_size < accelerator.num_processes:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} has fewer rows than the job has processes: "
+            f"use {accelerator.num_processes} or more"
+        )
+    own_rows = rows_of_rank(config.batch_size, accelerator.process_index, accelerator.num_processes)
+    rows = RowBatches(store.train, config.batch_size, config.seq_length, own_rows)
+    torch.manual_seed(derived_seed(config.seed, 0, "weights"))
+    shape = {name: getattr(config, name) for name in ruled(Rule.SHAPE)}
+    model = CharLSTM(len(store.vocab), **shape)
+    if inputs.model:
+        model.load_state_dict(inputs.model.state_dict())
+    # Not prepared by Accelerate: its DistributedDataParallel would sum the gradients in an order of its own, and its
+    # optimizer looks through the installed packages in every step (0.16 ms from a disk, more from a network).
+    model.to(accelerator.device)
+    optimizer = make_optimizer(config.optimizer, model.parameters(), config.learning_rate, config.weight_decay)
+    learner = Learner(accelerator, model, optimizer)
+    job = Job(
+        config=config,
+        store=store,
+        rows=rows,
+        learner=learner,
+        state=TrainingState.at_start(learner, own_rows, config.batch_size),
+        stop=stop,
+        run=run,
+        tracker=TRACKERS[config.tracker](accelerator, run.path),
+        terminal=Terminal(shown=accelerator.is_main_process),
+    )
+    if earlier.checkpoint:
+        restore(job, earlier.checkpoint)
+    return job
+
+
+def begin(job: Job, newest: Path | None) -> None:
+    """Makes the run folder that of this run, cut back to the newest checkpoint, and starts the tracker."""
+    run, config = job.run, job.config
+    training = checkpoint.read_training(newest) if newest else {"files": {}, "circumstances": {}}
+    for name, now in circumstances(job.accelerator).items():
+        before = training["circumstances"].get(name, now)
+        if now != before:
+            LOG.warning("resuming with %s %s (it was %s): the last digits may differ", name, now, before)
+    told_until = run.last_step()
+    run.cut_back(training["files"])
+    checkpoint.remove_unfinished(run.checkpoints)
+    job.tracker.resume(read_lines(run.path / SAMPLES), told_until)
+    about = {
+        f"{each.split} corpus {each.spec}": f"{each.documents} documents, {each.characters} characters, "
+        f"{each.unknown_share:.4%} <unk>"
+        for each in job.store.corpora
+    }
+    job.tracker.start(config.project, config.run_name or run.path.name, {**config.model_dump(), **versions(), **about})
+    write_text(run.path / "vocab.json", job.store.vocab.to_json())
+    run.write_status("running", pid=os.getpid(), launcher=launcher.parent())
+    write_text(run.path / "config.json", to_json(config))
+    announce(job, newest)
+
+
+def announce(job: Job, newest: Path | None) -> None:
+    """Says what is about to happen."""
+    for corpus in job.store.corpora:
+        unknown = f", {corpus.unknown_share:.2%} <unk>" if corpus.unknown_share else ""
+        use = {"train": "", "val": " (to validate)", "test": " (for a test)"}[corpus.split]
+        job.terminal.say(f"{corpus.spec}{use}: {corpus.documents} documents, {corpus.characters:,} characters{unknown}")
+    parameters = sum(parameter.numel() for parameter in job.model.parameters())
+    threads = f", {torch.get_num_threads()} threads each" if job.device.type == "cpu" else ""
+    job.terminal.say(
+        f"{len(job.store.train):,} characters to train on, {len(job.store.val):,} to validate, "
+        f"{len(job.store.vocab)} different; {parameters:,} parameters; "
+        f"{job.accelerator.num_processes} process(es) on {job.device.type}{threads}"
+    )
+    job.terminal.say(f"{'going on from ' + str(newest) if newest else 'run folder ' + str(job.run.path)}")
