@@ -75,7 +75,7 @@ def main(args: Sequence[str]) -> int:
         if len(tokens) < needed:
             raise CorpusError(f"the text is too short to be measured: take {needed} characters or more")
         result = measure(options, model, vocab, tokens)
-    result |= {"checkpoint": str(folder), "corpora": [asdict(report) for report in text.corpora]}
+    result |= {"checkpoint": str(folder), "corpora": [asdict(each) for each in text.corpora]}
     print(json.dumps(result, indent=2, ensure_ascii=False))
     return 0
 

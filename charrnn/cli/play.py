@@ -20,7 +20,7 @@ from charrnn.run.checkpoint import find_model
 
 LOG = logging.getLogger(__name__)
 
-OPEN = (
+EXPOSURE = (
     "not only this machine can connect: whoever reaches port %d can write with these models, which may repeat what "
     "they were trained on, and keep the processor busy; there is no password, and no encryption"
 )
@@ -78,5 +78,5 @@ def host_names(address: str, port: int) -> list[str]:
     """The names to answer to: this machine's for itself, or any, with a warning, if others can connect."""
     if ip_address(address).is_loopback:
         return ["localhost", "[::1]", address]
-    LOG.warning(OPEN, port)
+    LOG.warning(EXPOSURE, port)
     return ["*"]

@@ -18,7 +18,7 @@ def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
     """The settings that command-line arguments ask for; raises `ConfigError`, and --help prints and exits."""
     presets = "\n".join(f"  {name}: {summary}" for name, (summary, _) in PRESETS.items())
     epilog = f"presets (`charrnn presets` shows their values):\n{presets}"
-    return resolve(read_flags(TrainConfig, args, "charrnn.train", epilog), default_preset, flag)
+    return resolve(read_flags(TrainConfig, args, "charrnn train", epilog), default_preset, flag)
 
 
 def resolve(given: Mapping[str, Any], default_preset: str, spelled: Callable[[str], str] = str) -> TrainConfig:

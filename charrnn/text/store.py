@@ -25,7 +25,7 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class CorpusReport:
+class CorpusCounts:
     """What one corpus gave: its spec, how many documents and characters, and which share of these is <unk>.
 
     ``split`` is what it was given for: train, val or test. One that was given for training may have given to all.
@@ -45,7 +45,7 @@ class TokenStore:
     folder: Path
     vocab: Vocabulary
     digest: str
-    corpora: tuple[CorpusReport, ...]
+    corpora: tuple[CorpusCounts, ...]
     train: Ids
     val: Ids
     test: Ids
@@ -59,7 +59,7 @@ def open_store(folder: Path) -> TokenStore:
             raise ValueError(f"format version {manifest['version']}, not {VERSION}")
         vocab = Vocabulary.load(folder / "vocab.json")
         splits = {name: _map(folder / f"{name}.bin", vocab, manifest["tokens"][name]) for name in SPLITS}
-        corpora = tuple(CorpusReport(**report) for report in manifest["corpora"])
+        corpora = tuple(CorpusCounts(**counts) for counts in manifest["corpora"])
         return TokenStore(folder, vocab, manifest["digest"], corpora, **splits)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CorpusError(f"{folder} is not a whole token store: {error}: remove it to have it built again") from error

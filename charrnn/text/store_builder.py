@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import xxhash
@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.documents import blocks, joined, normalized
-from charrnn.text.store import SPLITS, VERSION, CorpusReport, TokenStore, is_store, locked, open_store
+from charrnn.text.splits import Chunk, Split
+from charrnn.text.store import SPLITS, VERSION, CorpusCounts, TokenStore, is_store, locked, open_store
 from charrnn.text.vocab import Ids, NormalForm, Numbering, Vocabulary, lookup
 
 BLOCK = 1 << 19
@@ -82,7 +83,7 @@ def build_store(
             store.mkdir(parents=True)
             numbering = Numbering(counting)
             with ExitStack() as files:
-                splits = [_Split(files.enter_context((store / f"{name}.bin").open("w+b"))) for name in SPLITS]
+                splits = [Split(files.enter_context((store / f"{name}.bin").open("w+b"))) for name in SPLITS]
                 parts = (sources, val_sources, test_sources)
                 texts = _read(parts, numbering, normalize, splits, (val_fraction, test_fraction), num_bytes)
             if vocab:
@@ -119,62 +120,11 @@ class _Text:
             yield document
 
 
-class _Chunk(NamedTuple):
-    """Numbers in a row in a file, and how many characters were known when they were given."""
-
-    offset: int
-    tokens: int
-    dtype: np.dtype[Any]
-    known: int
-
-    @property
-    def end(self) -> int:
-        """The offset of what follows."""
-        return self.offset + self.tokens * self.dtype.itemsize
-
-    def read(self, file: BinaryIO) -> Ids:
-        """The numbers."""
-        file.seek(self.offset)
-        return np.frombuffer(file.read(self.end - self.offset), self.dtype)
-
-
-class _Split:
-    """A split while it is written: its file, and the chunks it consists of."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.path = Path(file.name)
-        self.chunks: list[_Chunk] = []
-        self.tokens = 0
-        self._file = file
-
-    def append(self, numbers: Ids, known: int) -> None:
-        """Writes numbers to the end."""
-        if len(numbers):
-            self.chunks.append(_Chunk(self._file.tell(), len(numbers), numbers.dtype, known))
-            self.tokens += len(numbers)
-            self._file.write(numbers.data)
-
-    def move(self, start: int, other: _Split) -> None:
-        """Moves all from the token `start` on to the end of another split."""
-        tail: list[_Chunk] = []
-        while self.tokens > start:
-            tail.append(self.chunks.pop())
-            self.tokens -= tail[-1].tokens
-        for chunk in reversed(tail):
-            numbers = chunk.read(self._file)
-            kept = start - self.tokens  # of the first chunk, and none of the others
-            if kept:
-                self.chunks.append(chunk._replace(tokens=kept))
-                self.tokens = start
-            other.append(numbers[kept:], chunk.known)
-        self._file.truncate(self._file.seek(self.chunks[-1].end if self.chunks else 0))
-
-
 def _read(
     parts: Sequence[Sources],
     numbering: Numbering,
     normalize: NormalForm | None,
-    splits: list[_Split],
+    splits: list[Split],
     fractions: tuple[float, float],
     num_bytes: int | None,
 ) -> list[_Text]:
@@ -211,7 +161,7 @@ def _read(
     return texts
 
 
-def _encode(split: _Split, numbering: Numbering, vocab: Vocabulary) -> None:
+def _encode(split: Split, numbering: Numbering, vocab: Vocabulary) -> None:
     """Turns numbers that are no ids yet into ids: in place if they are as wide as these, else in a new file."""
 
     @lru_cache(1)
@@ -219,7 +169,7 @@ def _encode(split: _Split, numbering: Numbering, vocab: Vocabulary) -> None:
         ids = vocab.ids_of(numbering.characters(known))
         return lookup(ids), np.array_equal(ids, np.arange(known))
 
-    def encode(chunk: _Chunk) -> tuple[int, Ids]:
+    def encode(chunk: Chunk) -> tuple[int, Ids]:
         return chunk.offset, table(chunk.known)[0](chunk.read(source))
 
     in_place = all(chunk.dtype == vocab.dtype for chunk in split.chunks)
@@ -244,7 +194,7 @@ def _encode(split: _Split, numbering: Numbering, vocab: Vocabulary) -> None:
     path.replace(split.path)
 
 
-def _describe(store: Path, texts: list[_Text], splits: list[_Split], vocab: Vocabulary) -> None:
+def _describe(store: Path, texts: list[_Text], splits: list[Split], vocab: Vocabulary) -> None:
     """Writes what makes the splits a store."""
     digests = [vocab.digest]
     for split in splits:
@@ -252,8 +202,8 @@ def _describe(store: Path, texts: list[_Text], splits: list[_Split], vocab: Voca
             # Not against forgers: it finds mistakes, and takes a twentieth of the time of SHA-256.
             digests.append(hashlib.file_digest(file, xxhash.xxh3_128).hexdigest())
     vocab.save(store / "vocab.json")
-    reports = [
-        CorpusReport(
+    counts = [
+        CorpusCounts(
             text.split,
             text.spec,
             text.documents,
@@ -265,7 +215,7 @@ def _describe(store: Path, texts: list[_Text], splits: list[_Split], vocab: Voca
     manifest = {
         "version": VERSION,
         "tokens": {split.path.stem: split.tokens for split in splits},
-        "corpora": [asdict(report) for report in reports],
+        "corpora": [asdict(each) for each in counts],
         "digest": hashlib.sha256("\n".join(digests).encode()).hexdigest(),
     }
     (store / "store.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8", newline="\n")

@@ -23,7 +23,7 @@ from charrnn.training.rows import rows_of_rank
 from charrnn.training.saving import save
 from charrnn.training.step import Batch, StepResult, training_step
 
-CHECK_EVERY = 10
+STOP_CHECK_STEPS = 10
 """Steps between two looks at whether to stop, on a device where a look has to wait for it."""
 ADVICE = "lower --learning-rate or --grad-clip and start again (what was saved before is kept)"
 
@@ -96,7 +96,7 @@ def _every(steps: int, step: int) -> bool:
 
 def _requests(job: Job, result: StepResult) -> tuple[bool, bool]:
     """Whether any process was told to stop, and whether the main one wants to save: the same answer on all."""
-    if job.device.type != "cpu" and not _every(CHECK_EVERY, job.state.step):
+    if job.device.type != "cpu" and not _every(STOP_CHECK_STEPS, job.state.step):
         return False, False
     return bool(result.stop > 0), bool(result.save > 0)
 

@@ -374,7 +374,7 @@ def test_an_unknown_preset_is_told_with_those_there_are() -> None:
     [
         (["--hiden-size", "3"], r"there is no --hiden-size: did you mean --hidden-size\?"),
         (["--hidden-size"], "--hidden-size: expected one argument"),
-        (["stray"], "there is no stray: see charrnn.train --help"),
+        (["stray"], "there is no stray: see charrnn train --help"),
     ],
 )
 def test_a_flag_that_does_not_exist_is_told_with_the_nearest(flags: list[str], message: str) -> None:
@@ -429,7 +429,7 @@ def test_every_flag_is_documented(name: str, help_text: str) -> None:
 
 def test_the_help_begins_with_examples_and_what_most_people_need() -> None:
     lines = help_of(100).splitlines()
-    assert lines[0] == "usage: charrnn.train [FLAGS]"
+    assert lines[0] == "usage: charrnn train [FLAGS]"
     assert len([line for line in lines[:8] if line.startswith("Example: ")]) == 2
     headings = [line for line in lines if re.match(r"\w.*:$", line)]
     assert headings[0] == "what most people need:"
