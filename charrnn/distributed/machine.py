@@ -65,7 +65,7 @@ def share_of_cores() -> int:
 
 
 def cpu_quota(proc: Path = Path("/proc/self")) -> float:
-    """The processor time that control groups (version 1 or 2) leave this process, in cores; infinite without a limit."""
+    """The processor time that control groups (version 1 or 2) leave this process, in cores; infinite without limit."""
     try:
         groups = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
         mounts = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]

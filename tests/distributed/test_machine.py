@@ -81,10 +81,10 @@ V1 = "32 31 0:29 {root} MOUNT/sys rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
     ],
     ids=[
         "v2",
-        "v2 without a limit",
+        "v2 without limit",
         "v2, of the parent",
         "v2 in a container",
-        "v1 without a limit",
+        "v1 without limit",
         "v1",
         "none",
         "gone",
