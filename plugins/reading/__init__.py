@@ -1,0 +1,1 @@
+"""From the bytes of a file to its text, for the plugins that read files: unpacked, recognised, decoded, checked."""
