@@ -105,6 +105,8 @@ def _matches(folder: Path, parts: tuple[str, ...], hidden: bool) -> Iterator[Pat
             names = os.listdir(folder)
         except OSError:  # a file, or a folder that cannot be entered: it has no match
             return
-        for name in names:
-            if fnmatch.fnmatchcase(name, part) and (hidden or not name.startswith(".")):
+        # Here too brackets are brackets of a name before they are a choice of letters.
+        named = [name for name in names if fnmatch.fnmatchcase(name, part.replace("[", "[[]"))]
+        for name in named or [name for name in names if fnmatch.fnmatchcase(name, part)]:
+            if hidden or not name.startswith("."):
                 yield from _matches(folder / name, tuple(rest), hidden)

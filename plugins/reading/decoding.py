@@ -14,7 +14,7 @@ from charrnn.errors import CorpusError
 from . import guessing
 from .alphabets import SINGLE_BYTE
 from .names import excerpt
-from .recognising import ISO_2022, doubt, looks_like, nearly_utf8, odd_share, recognise, refuse_kind
+from .recognising import ISO_2022, choices_of, looks_like, nearly_utf8, odd_share, recognise, refuse_kind
 
 log = logging.getLogger(__name__)
 
@@ -78,19 +78,20 @@ def decode(
     decoder = codecs.getincrementaldecoder(codec)(handler)
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     offset = lines = 0
-    started = translating = False
+    started = translating = beyond_ascii = False
     for block in chain(blocks, [b""]):
         pending = len(decoder.getstate()[0])
         try:
             piece = decoder.decode(block, final=not block)
         except UnicodeError as error:
             position = offset - pending + getattr(error, "start", 0)
-            raise CorpusError(_fault(name, codec, error, position, lines, block)) from error
+            raise CorpusError(_fault(name, codec, error, position, lines, beyond_ascii)) from error
         offset += len(block)
         # Most files have nothing to translate, and to look for it is much faster than to translate nothing.
         translating = translating or "\r" in piece
         if translating:
             piece = newlines.decode(piece, final=not block)
+        beyond_ascii = beyond_ascii or not piece.isascii()
         if look:
             look.at(block, piece, lines)
         if piece:
@@ -101,10 +102,10 @@ def decode(
         look.finish()
         if faults and faults.count:
             done = "stand as U+FFFD" if errors == "replace" else "are left out"
-            log.warning("%s: %d places are not %s and %s, as ?errors=%s says", name, faults.count, codec, done, errors)
+            log.warning("%s: bytes that are not %s %s, in %d places, as you say", name, codec, done, faults.count)
 
 
-def _fault(name: str, codec: str, error: UnicodeError, position: int, lines: int, block: bytes) -> str:
+def _fault(name: str, codec: str, error: UnicodeError, position: int, lines: int, beyond_ascii: bool) -> str:
     """What to tell of the first bytes that an encoding does not have: where they are, and what would read them."""
     where = f"{name}: byte {position} is not {codec}"
     if not isinstance(error, UnicodeDecodeError):
@@ -115,11 +116,14 @@ def _fault(name: str, codec: str, error: UnicodeError, position: int, lines: int
     after = error.object[error.start : error.start + 40].decode(codec, "replace")
     seen = f"line {line} holds {held!r} in {excerpt(before[-20:].rpartition(chr(10))[2] + after.partition(chr(10))[0])}"
     if codec.lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig"):
+        if nearly_utf8(error.object):
+            return f"{where}: {seen}: it is UTF-8: leave out ?encoding={codec}"
         return (
             f"{where}: {seen}: add another ?encoding=NAME, or, if the file is damaged there, ?errors=replace "
             "(or ignore) to go on without"
         )
-    if not nearly_utf8(error.object) and lines + len(before) and (likely := looks_like(error.object)):
+    is_late = not beyond_ascii and error.reason != "unexpected end of data" and not nearly_utf8(error.object)
+    if is_late and (likely := looks_like(error.object)):
         return (
             f"{where}: {seen}: from there on it reads as {likely}: add ?encoding={likely} if all of it is, or "
             "?errors=replace (or ignore) if it is UTF-8 and damaged"
@@ -204,7 +208,7 @@ class Look:
         if self.is_explicit and not self.is_utf8:
             if not self.utf8 and block.count(b"\0") * 8 < len(block) and nearly_utf8(block):
                 self._warn("but most of its letters beyond ASCII are UTF-8: without ?encoding it is read as that")
-            elif self.codec_name in SINGLE_BYTE:
+            elif not self.utf8 and self.codec_name in SINGLE_BYTE:
                 self._compare(block)
             elif not self.utf8 and odd_share(text) > 0.001:
                 self._warn(f"but that makes characters that no text has: {excerpt(text)}")
@@ -226,7 +230,9 @@ class Look:
         found = guessing.readings(data)
         mine = next((each.score for each in found if each.encoding == self.codec_name), 0.0)
         if found and guessing.is_sure(found) and found[0].score - mine > _WORSE:
-            self._warn(f"but it looks wrong: {doubt(data, self.codec, [found[0].encoding])}")
+            best = found[0].encoding
+            mine_text, best_text = choices_of(data, (self.codec, best))
+            self._warn(f"but it looks wrong: {mine_text}, {best_text}: add ?encoding={best} if that is right")
 
     def _warn(self, problem: str) -> None:
         log.warning("%s: read as %s, as you say, %s", self.name, self.codec, problem)

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from charrnn.errors import CorpusError
 
@@ -27,7 +28,7 @@ _SAMPLE = 1 << 16
 _NO_MARK = "%s: read as %s, though it has no byte order mark: if that is wrong, add ?encoding=NAME"
 _NO_C1 = dict.fromkeys(range(0x80, 0xA0), "x")
 _UTF8_LETTER = re.compile(
-    rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
+    rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\xbf]{2}"
     rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
 )
 ISO_2022 = {  # by the first of its escapes, that of Chinese last, which Python cannot read
@@ -126,9 +127,10 @@ def _wide(name: str, start: bytes) -> str:
     if encoding := wide_encoding(start):
         log.warning(_NO_MARK, name, encoding)
         return encoding
+    codec = "utf-8" if valid_utf8(start, is_whole=False) else looks_like(start) or "NAME"
     raise CorpusError(
         f"{name}: is not text: it holds NUL bytes, the first at byte {start.index(0)}: name a text file, or add "
-        "?encoding=NAME if it is one all the same"
+        f"?encoding={codec} if it is one all the same"
     )
 
 
@@ -198,16 +200,20 @@ def _guess(name: str, start: bytes) -> str:
 def doubt(data: bytes, chosen: str, others: list[str]) -> str:
     """One line for a user who has to decide: the same line of a text in each encoding."""
     names = (chosen, *others)
+    choices = choices_of(data, names)
+    if not others:
+        return f"no encoding reads it well; read as {choices[0]}: if that is wrong, add ?encoding=NAME"
+    flags = " or ".join(f"?encoding={name}" for name in names)
+    return f"not surely known: {' or '.join(choices)}; {chosen} is taken: add {flags} to say which is right"
+
+
+def choices_of(data: bytes, names: Sequence[str]) -> list[str]:
+    """What a line of a text is in each of several encodings, cut to where they differ."""
     lines = list(zip(*(data.decode(name, "replace").split("\n") for name in names), strict=False))
     line = max(lines, key=lambda each: len(set(each)))
     start = max(0, len(os.path.commonprefix(line)) - 20)
     shown = [text[start:] for text in line]
-    choices = [f"{excerpt(line)} as {name}" for name, line in zip(names, shown, strict=True)]
-    if not others:
-        return f"no encoding reads it well; read as {choices[0]}: if that is wrong, add ?encoding=NAME"
-    return f"not surely known: read as {' or '.join(choices)}; {chosen} is taken: say so by ?encoding={chosen}, or " + (
-        " or ".join(f"?encoding={name}" for name in others)
-    )
+    return [f"{excerpt(line)} as {name}" for name, line in zip(names, shown, strict=True)]
 
 
 def _wide_without_nul(start: bytes) -> str | None:

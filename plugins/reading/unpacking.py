@@ -33,6 +33,7 @@ _PACKED: tuple[tuple[bytes, str], ...] = (
     (b"\x28\xb5\x2f\xfd", ".zst"),
     *((bytes([0x50 + frame]) + b"\x2a\x4d\x18", ".zst") for frame in range(16)),
     (b"PK\x03\x04", ".zip"),
+    (b"PK\x05\x06", ".zip"),
 )
 _OPEN: dict[str, Callable[[BinaryIO], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _TEXTS = (".txt", ".text", ".md")
