@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from charrnn import hookimpl
 from charrnn.corpus import files_digest
 from charrnn.errors import CorpusError
 
+from ..reading import counting, text_of
 from ..reading.decoding import Look, check_options, decode, recognised
 from ..reading.names import listed, shown
 from ..reading.unpacking import blocks, is_packed
@@ -47,7 +49,7 @@ def files(argument: str, encoding: str | None = None, errors: str = "strict") ->
         kinds = listed(sorted({path.suffix or path.name for path in others}))
         log.info("%s: left out %d files that are not .txt, .text or .md: %s", shown(argument), len(others), kinds)
     if paths == [expand(argument)]:
-        yield _text(paths[0], encoding, errors)
+        yield text_of(paths[0], encoding, errors, size=_BLOCK)
         return
     known: dict[bytes, Path] = {}
     for path in paths:
@@ -70,7 +72,7 @@ def cache_key(argument: str, encoding: str | None = None, errors: str = "strict"
     return f"{_READER} {encoding} {errors} {files_digest(find(argument)[0])}"
 
 
-def size(argument: str, encoding: str | None = None, errors: str = "strict") -> int | None:
+def size(argument: str, encoding: str | None = None, **_options: str) -> int | None:
     """The bytes of all files together; ``None`` if that is not their size as UTF-8, because of packing or encoding."""
     paths = find(argument)[0]
     if encoding or any(map(is_packed, paths)):
@@ -79,32 +81,62 @@ def size(argument: str, encoding: str | None = None, errors: str = "strict") -> 
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 
-def _text(path: Path, encoding: str | None, errors: str) -> Iterator[str]:
-    with closing(blocks(path, _BLOCK)) as packed:
-        name = shown(path)
-        codec, unpacked = recognised(name, packed, encoding)
-        yield from decode(name, unpacked, codec, errors, Look(name, codec, bool(encoding)))
-
-
 def _examined(path: Path, encoding: str | None, errors: str) -> tuple[Iterator[str], bytes]:
-    """A text that was read to its end once, and a digest of it, empty if the text is; raises `CorpusError` if it is none."""
-    digest = xxhash.xxh3_128()
-    held: list[str] = []
-    num_pieces = 0
+    """A text that was read to its end once, and a digest of it, empty if the text is.
+
+    Raises `CorpusError` if it is none.
+    """
+    digest = _TextDigest()
+    held: list[bytes] = []
+    num_blocks = 0
     name = shown(path)
-    with closing(blocks(path, _BLOCK)) as packed:
+    with closing(blocks(path, _BLOCK)) as packed, counting(path):
         codec, unpacked = recognised(name, packed, encoding)
-        for piece in decode(name, unpacked, codec, errors, Look(name, codec, bool(encoding))):
-            digest.update(piece.encode("utf-8", "surrogatepass"))
-            num_pieces += 1
-            if num_pieces <= _HELD:
-                held.append(piece)
-            else:
-                held.clear()
-    text = iter(held) if held or not num_pieces else _again(path, codec, errors)
-    return text, digest.digest() if num_pieces else b""
+        is_utf8 = errors == "strict" and codecs.lookup(codec).name == "utf-8"
+
+        def watched() -> Iterator[bytes]:
+            nonlocal num_blocks
+            for block in unpacked:
+                num_blocks += 1
+                if num_blocks <= _HELD:
+                    held.append(block)
+                if is_utf8:  # to encode it again would take as long as to decode it
+                    digest.add(block)
+                yield block
+
+        for piece in decode(name, watched(), codec, errors, Look(name, codec, bool(encoding))):
+            if not is_utf8:
+                digest.add(piece.encode("utf-8", "surrogatepass"))
+    text = decode(name, held, codec, errors) if num_blocks <= _HELD else _again(path, codec, errors)
+    return text, digest.value()
 
 
 def _again(path: Path, codec: str, errors: str) -> Iterator[str]:
     with closing(blocks(path, _BLOCK, quiet=True)) as unpacked:
         yield from decode(shown(path), unpacked, codec, errors)
+
+
+class _TextDigest:
+    r"""A digest of a text from its UTF-8, the same with and without a byte order mark, for ``\r\n`` and for ``\n``."""
+
+    def __init__(self) -> None:
+        self._digest = xxhash.xxh3_128()
+        self._size = 0
+        self._waiting = b""  # an \r that may be the first half of a line end
+
+    def add(self, block: bytes) -> None:
+        """Takes what follows."""
+        if not self._size:
+            block = block.removeprefix(codecs.BOM_UTF8)
+        if self._waiting or b"\r" in block:
+            block = self._waiting + block
+            self._waiting = b"\r" if block.endswith(b"\r") else b""
+            block = block[: len(block) - len(self._waiting)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._size += len(block)
+        self._digest.update(block)
+
+    def value(self) -> bytes:
+        """The digest; empty for an empty text."""
+        if self._waiting:
+            self._digest.update(b"\n")
+        return self._digest.digest() if self._size or self._waiting else b""

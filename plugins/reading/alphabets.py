@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Of Latin script: the letters in any order, the rare ones behind a bar, then the letters of ASCII that the language does
-# without. Of other scripts: all letters by frequency, for there the order tells code pages apart.
+# Of Latin script: the letters in any order, the rare ones behind a bar, then the letters of ASCII that the language
+# does without. Of other scripts: all letters by frequency, for there the order tells code pages apart.
 _LATIN = {
     "English": ("éèïöç|àâêîôûùëüœæñä", ""),
     "French": ("éèàçêâîôûùœ|ëïüæÿ", "kw"),
@@ -73,9 +73,7 @@ def _other(letters: str) -> Language:
     return Language(capitals | worth, frozenset())
 
 
-LANGUAGES = tuple(
-    [_latin(*letters) for letters in _LATIN.values()] + [_other(letters) for letters in _OTHER.values()]
-)
+LANGUAGES = tuple([_latin(*letters) for letters in _LATIN.values()] + [_other(letters) for letters in _OTHER.values()])
 
 OPENING = frozenset("“„«‘‚‹¿¡")
 CLOSING = frozenset("”»’›“‘")  # in German the curly ones of English open and close the other way round

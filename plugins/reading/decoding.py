@@ -55,12 +55,14 @@ def check_options(encoding: str | None, errors: str) -> None:
         raise CorpusError(f"no text encoding is called {encoding!r}: try utf-8, latin-1, cp1252 or cp1251") from error
 
 
-def recognised(name: str, blocks: Iterator[bytes], encoding: str | None = None) -> tuple[str, Iterator[bytes]]:
+def recognised(
+    name: str, blocks: Iterator[bytes], encoding: str | None = None, guess: bool = True
+) -> tuple[str, Iterator[bytes]]:
     """The encoding of a text, the one asked for or what it is recognised as, and its blocks."""
     start, second = next(blocks, b""), next(blocks, b"")
     if encoding:
         refuse_kind(name, start)
-    codec = encoding or recognise(name, start, not second)
+    codec = encoding or recognise(name, start, not second, guess)
     return codec, chain([start, second] if second else [start], blocks)
 
 
@@ -77,7 +79,7 @@ def decode(
         faults.count = 0
     decoder = codecs.getincrementaldecoder(codec)(handler)
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
-    offset = lines = 0
+    offset = 0
     started = translating = beyond_ascii = False
     for block in chain(blocks, [b""]):
         pending = len(decoder.getstate()[0])
@@ -85,7 +87,7 @@ def decode(
             piece = decoder.decode(block, final=not block)
         except UnicodeError as error:
             position = offset - pending + getattr(error, "start", 0)
-            raise CorpusError(_fault(name, codec, error, position, lines, beyond_ascii)) from error
+            raise FaultError(name, codec, error, position, beyond_ascii) from error
         offset += len(block)
         # Most files have nothing to translate, and to look for it is much faster than to translate nothing.
         translating = translating or "\r" in piece
@@ -93,9 +95,8 @@ def decode(
             piece = newlines.decode(piece, final=not block)
         beyond_ascii = beyond_ascii or not piece.isascii()
         if look:
-            look.at(block, piece, lines)
+            look.at(block, piece)
         if piece:
-            lines += piece.count("\n")
             yield piece if started else piece.removeprefix("\ufeff")
             started = True
     if look:
@@ -105,32 +106,56 @@ def decode(
             log.warning("%s: bytes that are not %s %s, in %d places, as you say", name, codec, done, faults.count)
 
 
-def _fault(name: str, codec: str, error: UnicodeError, position: int, lines: int, beyond_ascii: bool) -> str:
-    """What to tell of the first bytes that an encoding does not have: where they are, and what would read them."""
-    where = f"{name}: byte {position} is not {codec}"
-    if not isinstance(error, UnicodeDecodeError):
-        return f"{where}: if the file is not damaged, add ?encoding=NAME, else ?errors=replace"
-    before = error.object[: error.start].decode(codec, "replace")
-    line = 1 + lines + before.count("\n") + len(re.findall("\r(?!\n)", before))
-    held = error.object[error.start : error.end]
-    after = error.object[error.start : error.start + 40].decode(codec, "replace")
-    seen = f"line {line} holds {held!r} in {excerpt(before[-20:].rpartition(chr(10))[2] + after.partition(chr(10))[0])}"
-    if codec.lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig"):
+class FaultError(CorpusError):
+    """The first bytes that an encoding does not have: where they are, and what would read them.
+
+    Its line is not counted before it is asked for: to count all lines of all texts takes as long as to read them.
+    """
+
+    def __init__(self, name: str, codec: str, error: UnicodeError, position: int, beyond_ascii: bool) -> None:
+        self.position = position
+        self.codec = codec
+        self.where = f"{name}: byte {position} is not {codec}"
+        if not isinstance(error, UnicodeDecodeError):
+            self.seen, self.advice = "", "if the file is not damaged, add ?encoding=NAME, else ?errors=replace"
+        else:
+            before = error.object[: error.start].decode(codec, "replace")
+            after = error.object[error.start : error.start + 40].decode(codec, "replace")
+            line = before[-20:].rpartition("\n")[2] + after.partition("\n")[0]
+            self.seen = f"holds {error.object[error.start : error.end]!r} in {excerpt(line)}: "
+            self.advice = _advice(codec, error, beyond_ascii)
+        super().__init__(f"{self.where}: {self.seen}{self.advice}")
+
+    def in_line(self, blocks: Iterable[bytes]) -> CorpusError:
+        """The same with the number of the line, counted in the blocks of the file."""
+        decoder = codecs.getincrementaldecoder(self.codec)("replace")
+        newlines = io.IncrementalNewlineDecoder(None, translate=True)
+        line, left = 1, self.position
+        for block in blocks:
+            line += newlines.decode(decoder.decode(block[:left])).count("\n")
+            left -= len(block)
+            if left <= 0:
+                break
+        return CorpusError(f"{self.where}: line {line} {self.seen}{self.advice}")
+
+
+def _advice(codec: str, error: UnicodeDecodeError, beyond_ascii: bool) -> str:
+    """What to do about bytes that an encoding does not have."""
+    if codecs.lookup(codec).name not in ("utf-8", "utf-8-sig"):
         if nearly_utf8(error.object):
-            return f"{where}: {seen}: it is UTF-8: leave out ?encoding={codec}"
+            return f"it is UTF-8: leave out ?encoding={codec}"
         return (
-            f"{where}: {seen}: add another ?encoding=NAME, or, if the file is damaged there, ?errors=replace "
-            "(or ignore) to go on without"
+            "add another ?encoding=NAME, or, if the file is damaged there, ?errors=replace (or ignore) to go on without"
         )
     is_late = not beyond_ascii and error.reason != "unexpected end of data" and not nearly_utf8(error.object)
     if is_late and (likely := looks_like(error.object)):
         return (
-            f"{where}: {seen}: from there on it reads as {likely}: add ?encoding={likely} if all of it is, or "
-            "?errors=replace (or ignore) if it is UTF-8 and damaged"
+            f"from there on it reads as {likely}: add ?encoding={likely} if all of it is, or ?errors=replace (or "
+            "ignore) if it is UTF-8 and damaged"
         )
     return (
-        f"{where}: {seen}: the text is UTF-8 and damaged there: mend it, add ?errors=replace (or ignore) to go on "
-        "without, or ?encoding=NAME if it is not UTF-8"
+        "the text is UTF-8 and damaged there: mend it, add ?errors=replace (or ignore) to go on without, or "
+        "?encoding=NAME if it is not UTF-8"
     )
 
 
@@ -157,11 +182,12 @@ class Look:
         self.utf8 = codecs.getincrementaldecoder("utf-8")() if is_explicit and not self.is_utf8 else None
         self.differs = not _is_like_ascii(codec)
 
-    def at(self, block: bytes, piece: str, lines: int) -> None:
+    def at(self, block: bytes, piece: str) -> None:
         """Looks at a block and its text."""
-        if "\0" in piece:
-            self._nul(piece, lines)
-        if self.is_utf8 and not self.is_explicit and self.seen and b"\x1b$" in block:
+        # In bytes it is found thirty times faster than in text.
+        if b"\0" in block and "\0" in piece:
+            self._nul(piece)
+        if self.is_utf8 and not self.is_explicit and self.seen and b"\x1b" in block:
             self._escape(block)
         self.seen += len(piece)
         if piece.isascii() and (self.is_utf8 or (block.isascii() and not self.differs)):
@@ -174,12 +200,13 @@ class Look:
             self.looked = True
             self._closely(block, piece)
 
-    def _nul(self, piece: str, lines: int) -> None:
+    def _nul(self, piece: str) -> None:
         if not self.is_explicit:
-            line = 1 + lines + piece.count("\n", 0, piece.index("\0"))
+            place = piece.index("\0")
             raise CorpusError(
-                f"{self.name}: is not text: it holds NUL bytes, the first in line {line}: mend it, or add "
-                f"?encoding={self.codec} to have them in the text"
+                f"{self.name}: is not text: it holds NUL bytes, the first at character {self.seen + place}, after "
+                f"{excerpt(piece[max(0, place - 20) : place])}: mend it, or add ?encoding={self.codec} to have them in "
+                "the text"
             )
         self.nuls += piece.count("\0")
 
@@ -204,7 +231,7 @@ class Look:
     def _closely(self, block: bytes, piece: str) -> None:
         """Looks at the first piece with letters beyond ASCII, said at once."""
         text = piece[max(0, _BEYOND.search(piece).start() - _LOOK // 2) :][:_LOOK] if not piece.isascii() else ""  # type: ignore[union-attr]
-        twice = len(_TWICE.findall(text))
+        twice = len(_TWICE.findall(text)) if "Ã" in text or "â€" in text else 0
         if self.is_explicit and not self.is_utf8:
             if not self.utf8 and block.count(b"\0") * 8 < len(block) and nearly_utf8(block):
                 self._warn("but most of its letters beyond ASCII are UTF-8: without ?encoding it is read as that")

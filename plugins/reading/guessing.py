@@ -63,8 +63,8 @@ def readings(data: bytes) -> list[Reading]:
 def rivals(data: bytes, found: list[Reading]) -> list[Reading]:
     """The readings close to the best that make another text of the sample.
 
-    Only where two texts differ can one of them be wrong: Spanish has the same vowels in many code pages, and its ñ alone
-    tells them apart.
+    Only where two texts differ can one of them be wrong: Spanish has the same vowels in many code pages, and its ñ
+    alone tells them apart.
     """
     best, *others = found
     text = data.decode(best.encoding, "replace")

@@ -70,11 +70,17 @@ _KINDS = (
     (0, b"\0\x01\0\0\0", "a font", _NONE),
     (0, b"OTTO", "a font", _NONE),
 )
+_OFFSETS = sorted({offset for offset, *_ in _KINDS})
+_FIRST = {
+    offset: frozenset(magic[0] for place, magic, *_ in _KINDS if place == offset) for offset in _OFFSETS
+}  # most texts begin with none of these
 _ALWAYS = (b"%PDF-", b"{\\rtf", b"BZh91AY&SY")
 
 
 def kind_of(start: bytes) -> tuple[str, str] | None:
     """What a file that begins so is, and what to do with it; ``None`` if its first bytes tell nothing."""
+    if not any(start[offset] in _FIRST[offset] for offset in _OFFSETS if offset < len(start)):
+        return None
     has_nul = b"\0" in start
     for offset, magic, kind, advice in _KINDS:
         if start.startswith(magic, offset):

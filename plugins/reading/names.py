@@ -10,8 +10,11 @@ _LISTED = 8
 
 def shown(name: object) -> str:
     """A name with what cannot be printed, such as the stand-ins for bytes that are not UTF-8, written as escapes."""
+    text = str(name)
+    if text.isprintable():
+        return text
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in str(name)
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
     )
 
 

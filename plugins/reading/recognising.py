@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import logging
-import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
 from charrnn.errors import CorpusError
@@ -50,10 +50,10 @@ _HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
 _UTF7 = re.compile(rb"\+[A-Za-z0-9+/]{2,}-?")
 
 
-def recognise(name: str, start: bytes, is_whole: bool) -> str:
+def recognise(name: str, start: bytes, is_whole: bool, guess: bool = True) -> str:
     """The encoding of a file that begins with `start`, said in a warning if it is a guess.
 
-    Raises `CorpusError` for what is no text. A text that is UTF-8 but for some bytes is UTF-8: to decode it tells where.
+    Raises `CorpusError` for what is no text. A text that is UTF-8 but for some bytes is UTF-8: decoding tells where.
     """
     refuse_kind(name, start)
     for mark, encoding in _BOMS.items():
@@ -64,7 +64,7 @@ def recognise(name: str, start: bytes, is_whole: bool) -> str:
         return _wide(name, start)
     if valid_utf8(start, is_whole):
         return _escaped(name, start) if b"\x1b" in start or start.isascii() else "utf-8"
-    return "utf-8" if nearly_utf8(start) else _guess(name, start)
+    return "utf-8" if nearly_utf8(start) else _guess(name, start, guess)
 
 
 def refuse_kind(name: str, start: bytes) -> None:
@@ -116,11 +116,12 @@ def wide_encoding(start: bytes) -> str | None:
 
 def odd_share(text: str) -> float:
     """The share of characters that no text has: controls, NULs, unassigned and private ones."""
-    odd = sum(
-        letter not in "\t\n\r\f\v\x1a\ufeff" and unicodedata.category(letter) in ("Cc", "Cn", "Co", "Cs") or letter == "\ufffd"
-        for letter in text
-    )  # fmt: skip
-    return odd / (len(text) or 1)
+    counts = Counter(text)
+    for letter in "\t\n\r\f\v\x1a\ufeff":
+        del counts[letter]
+    none = ("Cc", "Cn", "Co", "Cs")
+    odd = [letter for letter in counts if letter == "\ufffd" or unicodedata.category(letter) in none]
+    return sum(counts[letter] for letter in odd) / (len(text) or 1)
 
 
 def _wide(name: str, start: bytes) -> str:
@@ -136,12 +137,12 @@ def _wide(name: str, start: bytes) -> str:
 
 def _escaped(name: str, start: bytes) -> str:
     """The encoding of a text of seven bits: ASCII, unless escapes in it stand for other letters."""
-    for escape, encoding in ISO_2022.items():
+    for escape, encoding in ISO_2022.items() if b"\x1b" in start else ():
         if escape in start:
             if not encoding:
                 raise CorpusError(
-                    f"{name}: has the escapes of an encoding that is not known here, such as ISO-2022-CN: convert it to "
-                    "UTF-8, or add ?encoding=utf-8 to have it as it stands"
+                    f"{name}: has the escapes of an encoding that is not known here, such as ISO-2022-CN: convert it "
+                    "to UTF-8, or add ?encoding=utf-8 to have it as it stands"
                 )
             log.warning(
                 "%s: read as %s, as its escapes say: if that is wrong, add ?encoding=utf-8 to have it as it stands",
@@ -149,11 +150,13 @@ def _escaped(name: str, start: bytes) -> str:
                 encoding,
             )
             return encoding
-    for found, encoding in ((_HZ.findall(start), "hz"), (_UTF7.findall(start), "utf-7")):
+    for mark, pattern, encoding in ((b"~{", _HZ, "hz"), (b"+", _UTF7, "utf-7")):
+        # To look for a mark is much faster than for a pattern.
+        found = pattern.findall(start) if mark in start else []
         if found and _makes_sense(start, found, encoding):
             log.warning(
-                "%s: read as %s, since its escapes make letters: if that is wrong, add ?encoding=utf-8 to have it as it "
-                "stands",
+                "%s: read as %s, since its escapes make letters: if that is wrong, add ?encoding=utf-8 to have it as "
+                "it stands",
                 name,
                 encoding,
             )
@@ -178,8 +181,8 @@ def _makes_sense(start: bytes, found: list[bytes], encoding: str) -> bool:
     return european == len(letters) or (len(found) >= 3 and len(scripts) <= 4)
 
 
-def _guess(name: str, start: bytes) -> str:
-    """The likeliest encoding of a text that is neither Unicode nor ASCII."""
+def _guess(name: str, start: bytes, guess: bool) -> str:
+    """The likeliest encoding of a text that is neither Unicode nor ASCII; without `guess` it is only named."""
     if encoding := _wide_without_nul(start):
         log.warning(_NO_MARK, name, encoding)
         return encoding
@@ -189,6 +192,10 @@ def _guess(name: str, start: bytes) -> str:
     found = guessing.readings(data)
     if not found:
         raise CorpusError(f"{name}: is not text in any encoding known: if it is, add ?encoding=NAME")
+    if not guess:
+        names = dict.fromkeys([found[0].encoding, *(each.encoding for each in guessing.rivals(data, found)[:2])])
+        choices = ", ".join(choices_of(data, tuple(names)))
+        raise CorpusError(f"{name}: is not UTF-8: add ?encoding=NAME, for example {choices}")
     best, *near = found[0], *guessing.rivals(data, found)[:2]
     if guessing.is_sure(found) and not near:
         log.warning("%s: not UTF-8, read as %s: if that is wrong, add ?encoding=NAME", name, best.encoding)
@@ -211,9 +218,15 @@ def choices_of(data: bytes, names: Sequence[str]) -> list[str]:
     """What a line of a text is in each of several encodings, cut to where they differ."""
     lines = list(zip(*(data.decode(name, "replace").split("\n") for name in names), strict=False))
     line = max(lines, key=lambda each: len(set(each)))
-    start = max(0, len(os.path.commonprefix(line)) - 20)
+    start = max(0, _common(line) - 20)
     shown = [text[start:] for text in line]
     return [f"{excerpt(line)} as {name}" for name, line in zip(names, shown, strict=True)]
+
+
+def _common(texts: Sequence[str]) -> int:
+    """How many characters texts begin with that are the same in all."""
+    places = zip(*texts, strict=False)
+    return next((place for place, letters in enumerate(places) if len(set(letters)) > 1), 0)
 
 
 def _wide_without_nul(start: bytes) -> str | None:

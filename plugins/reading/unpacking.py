@@ -35,12 +35,15 @@ _PACKED: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", ".zip"),
     (b"PK\x05\x06", ".zip"),
 )
+_FIRST = frozenset(magic[:1] for magic, _ in _PACKED)
 _OPEN: dict[str, Callable[[BinaryIO], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _TEXTS = (".txt", ".text", ".md")
 
 
 def packing(start: bytes) -> str | None:
     """The usual end of the names of files that are packed as one that begins so."""
+    if start[:1] not in _FIRST:
+        return None
     return next((suffix for magic, suffix in _PACKED if start.startswith(magic)), None)
 
 
