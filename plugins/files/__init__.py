@@ -24,7 +24,8 @@ from .finding import expand, find
 log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 20
-_HELD = 4  # blocks of a text that are kept while it is examined, so that most files are read but once
+_HELD = 1 << 22  # bytes of a text that are kept while it is examined, so that most files are read but once
+_SLICE = 1 << 16  # bytes that are decoded at a time to be examined: more leave the processor's cache
 _READER = 2  # part of the cache key: raise it when the same bytes become another text
 
 
@@ -88,26 +89,27 @@ def _examined(path: Path, encoding: str | None, errors: str) -> tuple[Iterator[s
     """
     digest = _TextDigest()
     held: list[bytes] = []
-    num_blocks = 0
+    size = 0
     name = shown(path)
-    with closing(blocks(path, _BLOCK)) as packed, counting(path):
+    with closing(blocks(path, _BLOCK, later=_SLICE)) as packed, counting(path):
         codec, unpacked = recognised(name, packed, encoding)
         is_utf8 = errors == "strict" and codecs.lookup(codec).name == "utf-8"
 
         def watched() -> Iterator[bytes]:
-            nonlocal num_blocks
+            nonlocal size
             for block in unpacked:
-                num_blocks += 1
-                if num_blocks <= _HELD:
+                size += len(block)
+                if size <= _HELD:
                     held.append(block)
                 if is_utf8:  # to encode it again would take as long as to decode it
                     digest.add(block)
                 yield block
 
-        for piece in decode(name, watched(), codec, errors, Look(name, codec, bool(encoding))):
+        look = Look(name, codec, bool(encoding))
+        for piece in decode(name, watched(), codec, errors, look, skip_ascii=is_utf8):
             if not is_utf8:
                 digest.add(piece.encode("utf-8", "surrogatepass"))
-    text = decode(name, held, codec, errors) if num_blocks <= _HELD else _again(path, codec, errors)
+    text = decode(name, held, codec, errors) if size <= _HELD else _again(path, codec, errors)
     return text, digest.value()
 
 

@@ -67,12 +67,18 @@ def recognised(
 
 
 def decode(
-    name: str, blocks: Iterable[bytes], codec: str, errors: str = "strict", look: Look | None = None
+    name: str,
+    blocks: Iterable[bytes],
+    codec: str,
+    errors: str = "strict",
+    look: Look | None = None,
+    skip_ascii: bool = False,
 ) -> Iterator[str]:
     r"""The text of the blocks in pieces, its line ends made ``\n``, without a byte order mark.
 
     Raises `CorpusError` where the bytes are no text, at the latest when that is seen, so that a text has to be read to
-    its end before it is believed. One that has been needs no second `look`.
+    its end before it is believed. One that has been needs no second `look`. Who only wants to know whether bytes are
+    UTF-8 has `skip_ascii` leave out the blocks that need no decoding.
     """
     handler = "strict" if errors == "strict" else f"charrnn_{errors}"
     if faults := _FAULTS.get(errors):
@@ -83,6 +89,11 @@ def decode(
     started = translating = beyond_ascii = False
     for block in chain(blocks, [b""]):
         pending = len(decoder.getstate()[0])
+        if skip_ascii and block and not pending and b"\0" not in block and block.isascii():
+            offset += len(block)
+            if look:
+                look.at(block, "")
+            continue
         try:
             piece = decoder.decode(block, final=not block)
         except UnicodeError as error:
@@ -189,7 +200,7 @@ class Look:
             self._nul(piece)
         if self.is_utf8 and not self.is_explicit and self.seen and b"\x1b" in block:
             self._escape(block)
-        self.seen += len(piece)
+        self.seen += len(piece) or len(block)
         if piece.isascii() and (self.is_utf8 or (block.isascii() and not self.differs)):
             return
         if not self.is_utf8:

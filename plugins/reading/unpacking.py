@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,8 +59,11 @@ def is_packed(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def blocks(path: Path, size: int = BLOCK, quiet: bool = False) -> Generator[bytes]:
-    """The bytes of a file, unpacked, block by block; raises `CorpusError` where they cannot be read."""
+def blocks(path: Path, size: int = BLOCK, quiet: bool = False, later: int | None = None) -> Generator[bytes]:
+    """The bytes of a file, unpacked, block by block; raises `CorpusError` where they cannot be read.
+
+    Those after the first two may have another size: to be recognised a text needs larger blocks than to be examined.
+    """
     name = shown(path)
     try:
         mode = os.stat(path).st_mode  # first, because opening a FIFO waits for a writer
@@ -75,7 +79,7 @@ def blocks(path: Path, size: int = BLOCK, quiet: bool = False) -> Generator[byte
                 raise CorpusError(
                     f"{name}: is not packed as its name says: unpack it as it was packed, or give it another name"
                 )
-            yield from _unpacked(raw, suffix, name, size, quiet)
+            yield from _unpacked(raw, suffix, name, size, quiet, later or size)
     except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         raise CorpusError(f"{name}: is damaged: {shown(error)}") from error
     except OSError as error:
@@ -84,14 +88,15 @@ def blocks(path: Path, size: int = BLOCK, quiet: bool = False) -> Generator[byte
         raise CorpusError(f"{name}: {problem}: {error.strerror or shown(error)}") from error
 
 
-def _unpacked(raw: Any, suffix: str | None, name: str, size: int, quiet: bool) -> Iterator[bytes]:
+def _unpacked(raw: Any, suffix: str | None, name: str, size: int, quiet: bool, later: int) -> Iterator[bytes]:
     if suffix == ".zst":
         yield from _unpack_zst(raw, size)
     elif suffix == ".zip":
         yield from _unpack_zip(raw, name, size, quiet)
     else:
         file = _OPEN[suffix](raw) if suffix else raw
-        yield from iter(lambda: file.read(size), b"")
+        sizes = chain((size, size), repeat(later))
+        yield from iter(lambda: file.read(next(sizes)), b"")
 
 
 def _unpack_zip(raw: BinaryIO, name: str, size: int, quiet: bool) -> Iterator[bytes]:
