@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache, partial
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from charrnn import hookimpl
+from charrnn.corpus import files_digest
 from charrnn.errors import CorpusError, UserError
+
+from ..reading.decoding import check_options
+from ..reading.names import listed, shown
+from . import hub
+from .columns import Rows, texts
+from .folder import data_files as find_files
+from .folder import digested, kind_of
+from .tables import Arrow, Part, Reading, table
 
 log = logging.getLogger(__name__)
 
-_PROBE_SECONDS = 5.0
-_READER = 1  # part of the cache key: raise it when the same rows become another text
+_READER = 2  # part of the cache key: raise it when the same rows become another text
+_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "space": " "}
+_OWN = ("text", "csv", "json")  # the kinds of local files that are read here, each value as it stands
 
 
 @hookimpl
@@ -32,33 +45,36 @@ def hf(
     revision: str | None = None,
     data_files: str | None = None,
     encoding: str | None = None,
+    errors: str = "strict",
+    delimiter: str | None = None,
+    header: str | None = None,
     streaming: str = "false",
 ) -> Iterator[str]:
     """hf:OWNER/NAME reads a data set of the Hugging Face hub, hf:./FOLDER one of data files or of save_to_disk; one
-    document a row. Options: config, split (train; or a part such as train[:10%]), column, revision, data_files (a name
-    or glob), encoding (of text files), streaming=true (do not keep a copy). Private ones need `hf auth login`.
+    document a row. Options: config, split (train; or a part such as train[:10%]), column (or one nested in it, such as
+    translation.en), revision, data_files (a name or glob), encoding and errors (of files that are not UTF-8, or
+    damaged), delimiter and header=true or false (of CSV files), streaming=true (do not keep a copy). Private ones need
+    `hf auth login`.
 
     A text file's rows are its lines, line ends kept. Rows without a text are counted in a warning and left out. Where
     the hub cannot be reached, the copy in the cache of `datasets` is read. Raises `CorpusError` for all that is wrong.
     """
-    if streaming not in ("true", "false"):
-        raise CorpusError(f"hf:{argument}: streaming is true or false, not {streaming!r}")
-    with _explained(argument):
+    for name, value in (("streaming", streaming), ("header", header or "true")):
+        if value not in ("true", "false"):
+            raise CorpusError(f"hf:{argument}: {name} is true or false, not {value!r}")
+    check_options(encoding, errors)
+    reading = Reading(encoding, errors, _delimiter(argument, delimiter), None if header is None else header == "true")
+    with _explained(argument), ExitStack() as stack:
         if _is_saved(argument):
-            rows = _saved_rows(argument, split, config or revision or data_files or encoding or streaming == "true")
+            others = config or revision or data_files or reading != Reading() or streaming == "true"
+            splits = _saved(argument, others)
+        elif os.path.isdir(_folder(argument)):
+            if revision:
+                raise CorpusError(f"hf:{argument} is a folder: it has no revisions")
+            splits = _local(argument, _folder(argument), config, data_files, reading)
         else:
-            builder = _builder(argument, config, revision, data_files, encoding)
-            rows = _rows(argument, builder, split, streaming == "true")
-        name = _column(argument, rows, column)
-        num_missing = 0
-        for batch in rows.select_columns([name]).iter(batch_size=1000):
-            for text in batch[name]:
-                if text is None:
-                    num_missing += 1
-                else:
-                    yield text
-        if num_missing:
-            log.warning("hf:%s: left out %d rows without a text in column %s", argument, num_missing, name)
+            splits = _hub(argument, config, revision, data_files, reading, split, streaming == "true", stack)
+        yield from texts(shown(argument), _part(argument, splits, split), column)
 
 
 def cache_key(
@@ -72,12 +88,14 @@ def cache_key(
     """The commit of the data set on the hub, else in the cache; of a folder, a digest of its files' sizes and times."""
     with _explained(argument):
         if os.path.isdir(_folder(argument)):
-            state = _files_digest(_folder(argument))
+            state = files_digest(digested(_folder(argument), data_files))
         else:
             try:
-                state = _commit(argument, revision)
+                state = hub.commit(argument, revision)
             except ConnectionError as error:
-                state = _cached(argument, config, revision, data_files, encoding, error).hash
+                folder = hub.cached_tables(argument, revision)
+                cached = partial(hub.cached, argument, config, revision, data_files, encoding, error)
+                state = os.path.basename(folder) if folder else cached().hash
     return f"{_READER} {state} {[config, data_files, encoding, *sorted(options.items())]}"
 
 
@@ -93,23 +111,19 @@ def _explained(argument: str) -> Iterator[None]:
         while cause.__cause__:
             cause = cause.__cause__
         hint = ": add ?encoding=NAME, for example ?encoding=latin-1" if isinstance(cause, UnicodeError) else ""
-        reason = " ".join(str(cause).split())
-        raise CorpusError(f"hf:{argument} cannot be read: {type(cause).__name__}: {reason}{hint}") from error
+        reason = shown(" ".join(str(cause).split()))
+        raise CorpusError(f"hf:{shown(argument)} cannot be read: {type(cause).__name__}: {reason}{hint}") from error
 
 
 def _folder(argument: str) -> str:
     return os.path.expanduser(argument)
 
 
-def _files_digest(folder: str) -> str:
-    digest = hashlib.sha256()
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(parent, name)
-            status = os.stat(path)
-            digest.update(os.fsencode(os.path.abspath(path)) + f"\0{status.st_size} {status.st_mtime_ns}\0".encode())
-    return digest.hexdigest()
+def _delimiter(argument: str, delimiter: str | None) -> str | None:
+    sign = _DELIMITERS.get(delimiter or "", delimiter)
+    if sign is not None and (len(sign) != 1 or sign in '"\r\n'):
+        raise CorpusError(f"hf:{argument}: delimiter is one character, or tab, comma, semicolon, bar or space")
+    return sign
 
 
 def _is_saved(argument: str) -> bool:
@@ -117,144 +131,151 @@ def _is_saved(argument: str) -> bool:
     return any(os.path.isfile(os.path.join(_folder(argument), name)) for name in names)
 
 
-def _saved_rows(argument: str, split: str, other_options: object) -> Any:
-    """The rows of a folder written by `save_to_disk`."""
+def _saved(argument: str, other_options: object) -> dict[str, Rows]:
+    """The splits of a folder written by `save_to_disk`."""
     import datasets
 
     if other_options:
         raise CorpusError(f"hf:{argument} was written by save_to_disk: it takes only the options split and column")
     saved = datasets.load_from_disk(_folder(argument))
     splits = saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
-    if split not in splits:
-        raise _no_split(argument, split, splits)
-    return splits[split]
+    return {str(name): Arrow(rows) for name, rows in splits.items()}
 
 
-def _no_split(argument: str, split: str, splits: Any) -> CorpusError:
-    return CorpusError(f"hf:{argument} has no split {split!r}: add ?split=NAME, one of {', '.join(map(str, splits))}")
-
-
-def _builder(
-    argument: str, config: str | None, revision: str | None, data_files: str | None, encoding: str | None
-) -> Any:
+def _local(argument: str, folder: str, config: str | None, data_files: str | None, reading: Reading) -> dict[str, Rows]:
+    """The splits of a folder of data files, as its card says if it has configurations, else by their names."""
+    builder = None
+    if not data_files and (config or _has_configurations(folder)):
+        builder = _builder(argument, folder, config, {})
+        kind = builder.name
+        files = {str(name): [Path(path) for path in paths] for name, paths in builder.config.data_files.items()}
+        reading = _with_card(reading, builder)
+    else:
+        kind, files = find_files(argument, folder, data_files)
+    if kind in _OWN:
+        return {name: table(kind, paths, reading) for name, paths in files.items()}
     import datasets
 
-    options: dict[str, Any] = {"data_files": data_files}
-    path = argument
-    if os.path.isdir(_folder(argument)):
-        if revision:
-            raise CorpusError(f"hf:{argument} is a folder: it has no revisions")
-        path = _folder(argument)
-    else:
-        try:
-            options["revision"] = _commit(argument, revision)
-        except ConnectionError as error:
-            builder = _cached(argument, config, revision, data_files, encoding, error)
-            log.warning("hf:%s: %s: reading the copy in the cache, commit %s", argument, error, builder.hash)
-            return builder
-    build = partial(datasets.load_dataset_builder, path, **options)
+    names = {name: [str(path) for path in paths] for name, paths in files.items()}
+    # Streamed, since a copy in the cache of `datasets` is known by its files' times alone.
+    builder = builder or datasets.load_dataset_builder(kind, data_files=names)
+    return {name: Arrow(rows) for name, rows in builder.as_streaming_dataset().items()}
+
+
+def _with_card(reading: Reading, builder: Any) -> Reading:
+    """What a data set's card says of its CSV files, unless the user says something else."""
+    sep = getattr(builder.config, "sep", ",")
+    return replace(reading, delimiter=sep) if sep not in (",", None) and not reading.delimiter else reading
+
+
+def _has_configurations(folder: str) -> bool:
+    card = Path(folder, "README.md")
+    is_there = card.is_file() and re.search(r"(?m)^configs:", card.read_text(encoding="utf-8", errors="replace"))
+    return bool(is_there) or Path(folder, ".huggingface.yaml").is_file()
+
+
+def _builder(argument: str, path: str, config: str | None, options: Mapping[str, Any]) -> Any:
+    import datasets
+
     try:
-        builder = build(config)
+        return datasets.load_dataset_builder(path, config, **options)
     except ValueError as error:
         names = datasets.get_dataset_config_names(path, **options)
         if config in names or (config is None and len(names) < 2):
             raise
         problem = "has several configurations" if config is None else f"has no configuration {config!r}"
         raise CorpusError(f"hf:{argument} {problem}: add ?config=NAME, one of {', '.join(names)}") from error
-    reading = _reading(builder.name, encoding)
-    return build(builder.config.name, **reading) if reading else builder
 
 
-def _reading(kind: str, encoding: str | None) -> dict[str, Any]:
-    """What to tell the builder of a kind of file: by default, that of text files drops the line ends."""
-    if kind == "text":
-        return {"keep_linebreaks": True, "encoding": encoding or "utf-8-sig"}
-    return {"encoding": encoding} if encoding else {}
-
-
-@cache  # a run reads one commit, whatever is pushed meanwhile
-def _commit(argument: str, revision: str | None) -> str:
-    """The commit that a revision is on the hub; raises `ConnectionError` at once if the hub cannot be asked."""
-    from huggingface_hub import HfApi
-    from huggingface_hub import errors as hub
-
-    try:
-        info = HfApi().dataset_info(argument, revision=revision, timeout=_PROBE_SECONDS, expand=["sha"])
-    except hub.HFValidationError as error:
-        raise CorpusError(f"hf:{argument} is neither a folder here nor the name of a data set: OWNER/NAME") from error
-    except hub.GatedRepoError as error:
-        raise CorpusError(
-            f"hf:{argument} is gated: ask for access at https://huggingface.co/datasets/{argument} and log in with "
-            "`hf auth login`"
-        ) from error
-    except hub.RepositoryNotFoundError as error:
-        raise CorpusError(
-            f"hf:{argument}: the hub has no such data set, or it is private: check the name, or log in with "
-            "`hf auth login`"
-        ) from error
-    except hub.RevisionNotFoundError as error:
-        raise CorpusError(f"hf:{argument} has no revision {revision!r}: name a branch, a tag or a commit") from error
-    except Exception as error:  # by its version, huggingface_hub lets errors of httpx or of httpx2 through
-        if isinstance(error, hub.HfHubHTTPError) and error.response.status_code == 401:
-            raise CorpusError(
-                f"hf:{argument}: the hub refuses your token: log in again with `hf auth login`, or mend HF_TOKEN"
-            ) from error
-        reason = "offline mode is on" if isinstance(error, hub.OfflineModeIsEnabled) else f"{error}".split("\n")[0]
-        raise ConnectionError(f"the hub cannot be asked ({reason})") from error
-    return str(info.sha)
-
-
-def _cached(
+def _hub(
     argument: str,
     config: str | None,
     revision: str | None,
     data_files: str | None,
-    encoding: str | None,
-    reason: ConnectionError,
-) -> Any:
-    """A builder over the cached copy, as `datasets` itself makes it, but without its 23 seconds of retries."""
-    from datasets.packaged_modules.cache.cache import Cache
+    reading: Reading,
+    split: str,
+    streaming: bool,
+    stack: ExitStack,
+) -> dict[str, Rows]:
+    """The splits of a data set on the hub, or, where that cannot be reached, of its copy in the cache."""
+    try:
+        commit = hub.commit(argument, revision)
+    except ConnectionError as error:
+        if folder := hub.cached_tables(argument, revision):
+            log.warning("hf:%s: %s: reading the copy in the cache, %s", argument, error, os.path.basename(folder))
+            return _local(argument, folder, config, data_files, reading)
+        builder = hub.cached(argument, config, revision, data_files, reading.encoding, error)
+        log.warning("hf:%s: %s: reading the copy in the cache, commit %s", argument, error, builder.hash)
+        return _built(argument, builder, split, streaming)
+    options = {"data_files": data_files, "revision": commit}
+    builder = _builder(argument, argument, config, options)
+    names = {str(name): [_in_repository(url, commit) for url in urls] for name, urls in _files(builder).items()}
+    if len(builder.builder_configs) < 2 and not data_files:
+        _say_left_out(argument, revision, [name for some in names.values() for name in some])
+    if builder.name == "csv":
+        place = stack.enter_context(tempfile.TemporaryDirectory()) if streaming else None
+        folder = hub.snapshot(argument, commit, [name for some in names.values() for name in some], place)
+        reading = _with_card(reading, builder)
+        return {
+            name: table("csv", [Path(folder, path) for path in paths], reading)
+            for name, paths in names.items()
+            if name in re.findall(r"\w+", split) or len(names) == 1
+        } or {name: table("csv", [], reading) for name in names}
+    if how := hub.builder_options(builder.name, reading.encoding):
+        builder = _builder(argument, argument, builder.config.name, options | how)
+    return _built(argument, builder, split, streaming)
 
-    name = argument.split("/")[-1]
-    for kind in ("text", "other"):
-        reading = _reading(kind, encoding) | {"data_files": data_files}
-        try:
-            builder = Cache(
-                repo_id=argument, dataset_name=name, config_name=config, version="auto", hash="auto", **reading
-            )
-        except ValueError:  # nothing is cached that was read so
-            continue
-        if (builder.info.builder_name == "text") != (kind == "text"):
-            continue
-        if revision and not builder.hash.startswith(revision):
-            raise CorpusError(f"hf:{argument}: {reason}, and the cached copy is commit {builder.hash}, not {revision}")
-        return builder
-    raise CorpusError(
-        f"hf:{argument}: {reason}, and no copy read with these options is cached: go online, or use a local folder"
-    )
+
+def _files(builder: Any) -> Mapping[Any, list[str]]:
+    return getattr(builder.config, "data_files", None) or {}
 
 
-def _rows(argument: str, builder: Any, split: str, streaming: bool) -> Any:
+def _in_repository(url: str, commit: str) -> str:
+    return url.partition(f"@{commit}/")[2]
+
+
+def _say_left_out(argument: str, revision: str | None, names: list[str]) -> None:
+    left_out = [name for name in hub.files(argument, revision) if kind_of(Path(name)) and name not in names]
+    left_out = [name for name in left_out if os.path.basename(name).lower() not in ("readme.md", "license.txt")]
+    if left_out and names:
+        log.warning(
+            "hf:%s: left out %d data files that are no split by their names, or of another kind: %s: add "
+            "?data_files=NAME or a glob to read them",
+            argument,
+            len(left_out),
+            listed(left_out),
+        )
+
+
+def _built(argument: str, builder: Any, split: str, streaming: bool) -> dict[str, Rows]:
+    """The one split of a data set that is asked for, by its whole name."""
     if not streaming:
         builder.download_and_prepare()
     try:
-        return builder.as_streaming_dataset(split) if streaming else builder.as_dataset(split)
+        rows = builder.as_streaming_dataset(split) if streaming else builder.as_dataset(split)
     except ValueError as error:
         raise _no_split(argument, split, builder.info.splits or builder.as_streaming_dataset()) from error
+    return {split: Arrow(rows, is_text=(builder.info.builder_name or builder.name) == "text")}
 
 
-def _column(argument: str, rows: Any, column: str | None) -> str:
-    """The column to read: the one asked for, or the only one of strings, or `text`, or `content`."""
-    if rows.features is None:  # streamed, and unknown until the first row
-        strings = [name for name, value in next(iter(rows), {}).items() if isinstance(value, str)]
-    else:
-        kinds = ("string", "large_string", "string_view")
-        strings = [name for name, feature in rows.features.items() if getattr(feature, "dtype", None) in kinds]
-    if not strings:
-        raise CorpusError(f"hf:{argument} has no column of strings: its columns are {', '.join(rows.features or ())}")
-    usual = strings if len(strings) == 1 else ["text", "content"]
-    for name in [column] if column else usual:
-        if name in strings:
-            return name
-    problem = f"has no column of strings {column!r}" if column else "has several columns of strings"
-    raise CorpusError(f"hf:{argument} {problem}: add ?column=NAME, one of {', '.join(strings)}")
+def _part(argument: str, splits: Mapping[str, Rows], split: str) -> Rows:
+    """The rows of a split, or of parts of splits, such as train[:10%]."""
+    if split in splits:
+        return splits[split]
+    import datasets
+
+    names = re.findall(r"[^\W\d]\w*(?=\[|\+|$)", split)
+    if not names or not set(names) <= set(splits) or split == "".join(names):
+        raise _no_split(argument, split, splits)
+    sizes = {name: sum(1 for _ in splits[name]) for name in set(names)}
+    try:
+        parts = datasets.ReadInstruction.from_spec(split).to_absolute(sizes)
+    except (ValueError, AssertionError) as error:
+        raise CorpusError(
+            f"hf:{argument}: {split!r} is no part of a split: write train[:10%25] or train[100:200]"
+        ) from error
+    return Part([(splits[part.splitname], part.from_ or 0, part.to) for part in parts])
+
+
+def _no_split(argument: str, split: str, splits: Any) -> CorpusError:
+    return CorpusError(f"hf:{argument} has no split {split!r}: add ?split=NAME, one of {', '.join(map(str, splits))}")

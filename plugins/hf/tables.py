@@ -54,19 +54,36 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some of the rows of others."""
+class Arrow:
+    """The rows of a data set of `datasets`, kept or streamed."""
 
     rows: Any
-    start: int
-    stop: int
+    is_text: bool = False
 
     def __iter__(self) -> Iterator[Row]:
-        return islice(iter(self.rows), self.start, self.stop)
+        return iter(self.rows)
 
     def values(self, column: str) -> Iterator[Any]:
         """What each row has in a column."""
-        return islice(self.rows.values(column), self.start, self.stop)
+        for batch in self.rows.select_columns([column]).iter(batch_size=1000):
+            for value in batch[column]:
+                if self.is_text and "\0" in value:
+                    raise CorpusError("its text holds NUL bytes, so it is not UTF-8: add ?encoding=utf-16 or utf-16-le")
+                yield value
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the rows of others: each with the first and the one after the last."""
+
+    parts: Sequence[tuple[Any, int, int]]
+
+    def __iter__(self) -> Iterator[Row]:
+        return chain.from_iterable(islice(iter(rows), start, stop) for rows, start, stop in self.parts)
+
+    def values(self, column: str) -> Iterator[Any]:
+        """What each row has in a column."""
+        return chain.from_iterable(islice(rows.values(column), start, stop) for rows, start, stop in self.parts)
 
 
 def table(kind: str, paths: Sequence[Path], reading: Reading) -> Table:
