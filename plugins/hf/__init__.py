@@ -20,10 +20,11 @@ from charrnn.errors import CorpusError, UserError
 from ..reading.decoding import check_options
 from ..reading.names import listed, shown
 from . import hub
-from .columns import Rows, texts
+from .columns import texts
 from .folder import data_files as find_files
 from .folder import digested, kind_of
-from .tables import Arrow, Part, Reading, table
+from .rows import Arrow, Part, Rows
+from .tables import Reading, table
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,10 @@ def _saved(argument: str, other_options: object) -> dict[str, Rows]:
 
     if other_options:
         raise CorpusError(f"hf:{argument} was written by save_to_disk: it takes only the options split and column")
-    saved = datasets.load_from_disk(_folder(argument))
+    try:
+        saved = datasets.load_from_disk(_folder(argument))
+    except IndexError as error:  # `datasets` writes what it cannot read
+        raise CorpusError(f"hf:{argument} was saved without rows: save another") from error
     splits = saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
     return {str(name): Arrow(rows) for name, rows in splits.items()}
 
@@ -154,12 +158,25 @@ def _local(argument: str, folder: str, config: str | None, data_files: str | Non
         kind, files = find_files(argument, folder, data_files)
     if kind in _OWN:
         return {name: table(kind, paths, reading) for name, paths in files.items()}
+    for path in (path for paths in files.values() for path in paths):
+        _check(path, kind)
     import datasets
 
     names = {name: [str(path) for path in paths] for name, paths in files.items()}
     # Streamed, since a copy in the cache of `datasets` is known by its files' times alone.
     builder = builder or datasets.load_dataset_builder(kind, data_files=names)
     return {name: Arrow(rows) for name, rows in builder.as_streaming_dataset().items()}
+
+
+def _check(path: Path, kind: str) -> None:
+    """Raises `CorpusError` for a file that is cut or no table, before `datasets` says so in its own words."""
+    with path.open("rb") as file:
+        start = file.read(6)
+        file.seek(max(-4, -path.stat().st_size), os.SEEK_END)
+        end = file.read()
+    if kind == "parquet" and not (start[:4] in (b"PAR1", b"PARE") and end in (b"PAR1", b"PARE")):
+        problem = "is cut or no Parquet file" if start else "is empty"
+        raise CorpusError(f"{shown(path)}: {problem}: mend it, or name other files with ?data_files=")
 
 
 def _with_card(reading: Reading, builder: Any) -> Reading:

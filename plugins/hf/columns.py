@@ -6,11 +6,12 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from charrnn.errors import CorpusError
 
 from ..reading.names import excerpt, listed, shown
+from .rows import Rows
 
 log = logging.getLogger(__name__)
 
@@ -18,25 +19,19 @@ _SAMPLE = 1000  # rows that are looked at
 _USUAL = ("text", "content")
 _NO_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")  # scripts without them
 _NO_TEXT = re.compile(
-    r"[\W\d]*|\w+://\S+|www\.\S+|\S+@\S+\.\w+|[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*|\S*\d\S*|[\w./\\-]*[./\\_][\w./\\-]*"
+    r"[\W\d]*|\w+://\S+|www\.\S+|\S+@\S+\.\w+|[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*|[!-~]*\d[!-~]*|[\w./\\-]*[./\\_][\w./\\-]*"
 )
-
-
-class Rows(Protocol):
-    """A table: its rows, as often as they are asked for, and the values of one of its columns."""
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]: ...
-
-    def values(self, column: str) -> Iterator[Any]:
-        """What each row has in a column, ``None`` for nothing."""
 
 
 def texts(argument: str, rows: Rows, column: str | None) -> Iterator[str]:
     """The texts of a column, named or found; what is left out is counted in a warning."""
-    name = _chosen(argument, rows, column)
+    sample = list(islice(rows, _SAMPLE))
+    if not sample:
+        raise CorpusError(f"hf:{argument} has no rows: it is empty, or so are its files: name another")
+    name = "text" if rows.is_text and column is None else _chosen(argument, sample, column)
     missing = others = 0
     example = None
-    top, path = _split_name(name, rows)
+    top, path = _split_name(name, sample)
     for value in rows.values(top):
         text = _text(value, path)
         if isinstance(text, str):
@@ -55,9 +50,9 @@ def texts(argument: str, rows: Rows, column: str | None) -> Iterator[str]:
         )
 
 
-def _split_name(name: str, rows: Rows) -> tuple[str, list[str]]:
+def _split_name(name: str, sample: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     """The column of a table, and the way from it down to a nested text; a name with a dot is a name first."""
-    if any(name in row for row in islice(rows, _SAMPLE)):
+    if any(name in row for row in sample):
         return name, []
     top, *path = name.split(".")
     return top, path
@@ -98,10 +93,7 @@ def _leaves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return found
 
 
-def _chosen(argument: str, rows: Rows, column: str | None) -> str:
-    sample = list(islice(rows, _SAMPLE))
-    if not sample:
-        raise CorpusError(f"hf:{argument} has no rows: it is empty, or so are its files: name another")
+def _chosen(argument: str, sample: Sequence[Mapping[str, Any]], column: str | None) -> str:
     leaves = _leaves(sample)
     names = list(dict.fromkeys(str(name) for row in sample for name in row))
     if column is not None:
@@ -116,13 +108,13 @@ def _chosen(argument: str, rows: Rows, column: str | None) -> str:
     if len(good) == 1 and good[0] in plain:
         return _said(argument, good[0], leaves)
     if len(plain) == 1:
-        problem = "has one column of strings, which does not read like text" if not good else "has nested texts"
+        problem = "has one column of strings, which does not read like text" if not good else "has texts within others"
     else:
-        problem = "has several columns of strings" if plain else "has only nested texts"
+        problem = "has several columns of strings" if plain else "has texts only within other columns"
     raise CorpusError(f"hf:{argument} {problem}: {_advice(leaves)}")
 
 
-def _asked(argument: str, column: str, leaves: dict[str, list[str]], sample: list[Mapping[str, Any]]) -> str:
+def _asked(argument: str, column: str, leaves: dict[str, list[str]], sample: Sequence[Mapping[str, Any]]) -> str:
     is_empty = any(column in row for row in sample) and all(row.get(column) is None for row in sample)
     if column in leaves or (is_empty and column in sample[0]):
         return column

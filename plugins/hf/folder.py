@@ -54,7 +54,7 @@ def data_files(argument: str, folder: str, pattern: str | None) -> tuple[str, di
     if rest:
         advice = f": add ?data_files=*{_end(kinds, others[0][0])} to read those" if others else ""
         log.warning(
-            "hf:%s: read the %d %s files, left out %d others: %s%s",
+            "hf:%s: read %d files of %s, left out %d: %s%s",
             argument,
             most,
             kind,
@@ -135,8 +135,10 @@ def _splits(argument: str, folder: str, paths: list[Path]) -> dict[str, list[Pat
     without = splits.pop("", [])
     if without and "train" in splits:
         log.warning(
-            "hf:%s: left out %d files whose names are no split's: %s: add ?data_files=NAME or a glob to read them",
+            "hf:%s: read %d files of train, left out %d whose names are no split's: %s: add ?data_files=NAME or a glob "
+            "to read them",
             argument,
+            len(splits["train"]),
             len(without),
             listed(os.path.relpath(path, folder) for path in without),
         )
@@ -146,7 +148,7 @@ def _splits(argument: str, folder: str, paths: list[Path]) -> dict[str, list[Pat
     for split, files in splits.items():
         if split != "train" or len(splits) > 1:
             names = listed(os.path.relpath(path, folder) for path in files)
-            log.info("hf:%s: the split %s is %d files: %s", argument, split, len(files), names)
+            log.info("hf:%s: the split %s (%d): %s", argument, split, len(files), names)
     return splits
 
 
@@ -159,7 +161,8 @@ def _exact(path: Path) -> str | None:
 
 
 def _stem(path: Path) -> str:
-    return path.name.lower().split(".")[0] if path.name.count(".") <= 2 else path.stem.lower()
+    name = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+    return name.stem.lower()
 
 
 def _by_ends(paths: list[Path]) -> dict[Path, str] | None:

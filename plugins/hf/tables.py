@@ -6,9 +6,9 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -18,10 +18,10 @@ from charrnn.errors import CorpusError
 
 from ..reading import text_of
 from ..reading.names import listed, shown
+from .rows import Row, Table
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SNIFFED = 100  # records that are looked at
 _NAME = re.compile(r"[^\W\d][\w .\-/()#:]{0,39}")
@@ -36,62 +36,14 @@ class Reading:
     errors: str = "strict"
     delimiter: str | None = None
     header: bool | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows of files, one file after the other."""
-
-    paths: Sequence[Path]
-    read: Callable[[Path], Iterator[Row]]
-
-    def __iter__(self) -> Iterator[Row]:
-        return chain.from_iterable(map(self.read, self.paths))
-
-    def values(self, column: str) -> Iterator[Any]:
-        """What each row has in a column."""
-        return (row.get(column) for row in self)
-
-
-@dataclass(frozen=True)
-class Arrow:
-    """The rows of a data set of `datasets`, kept or streamed."""
-
-    rows: Any
-    is_text: bool = False
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.rows)
-
-    def values(self, column: str) -> Iterator[Any]:
-        """What each row has in a column."""
-        for batch in self.rows.select_columns([column]).iter(batch_size=1000):
-            for value in batch[column]:
-                if self.is_text and "\0" in value:
-                    raise CorpusError("its text holds NUL bytes, so it is not UTF-8: add ?encoding=utf-16 or utf-16-le")
-                yield value
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some of the rows of others: each with the first and the one after the last."""
-
-    parts: Sequence[tuple[Any, int, int]]
-
-    def __iter__(self) -> Iterator[Row]:
-        return chain.from_iterable(islice(iter(rows), start, stop) for rows, start, stop in self.parts)
-
-    def values(self, column: str) -> Iterator[Any]:
-        """What each row has in a column."""
-        return chain.from_iterable(islice(rows.values(column), start, stop) for rows, start, stop in self.parts)
+    recognised: dict[Path, str] = field(default_factory=dict, compare=False)
 
 
 def table(kind: str, paths: Sequence[Path], reading: Reading) -> Table:
     """The rows of files of a kind: text, csv or json."""
     if kind != "csv":
-        return Table(paths, partial(text_rows if kind == "text" else json_rows, reading=reading))
-    layouts = {path: _layout(path, reading) for path in paths}
-    layouts = {path: layout for path, layout in layouts.items() if layout}
+        return Table(paths, partial(_text_rows if kind == "text" else _json_rows, reading), kind == "text")
+    layouts = {path: layout for path in paths if (layout := _layout(path, reading))}
     first = next(iter(layouts.values()), None)
     for path, layout in layouts.items():
         if first and set(layout.names) != set(first.names):
@@ -99,18 +51,19 @@ def table(kind: str, paths: Sequence[Path], reading: Reading) -> Table:
                 f"{shown(path)}: has the columns {listed(layout.names)}, and files before it {listed(first.names)}: "
                 "name files of one kind with ?data_files=, or add ?header=true or false"
             )
-    return Table(list(layouts), lambda path: _csv_rows(path, layouts[path], reading))
+    return Table(list(layouts), lambda path, quiet: _csv_rows(reading, path, quiet, layouts[path]))
 
 
-def text_rows(path: Path, reading: Reading) -> Iterator[Row]:
+def _text_rows(reading: Reading, path: Path, quiet: bool) -> Iterator[Row]:
     """The lines of a text, their ends kept."""
-    for line in _lines(path, reading):
+    for line in _lines(reading, path, quiet):
         yield {"text": line}
 
 
-def _lines(path: Path, reading: Reading) -> Iterator[str]:
+def _lines(reading: Reading, path: Path, quiet: bool) -> Generator[str]:
     rest: list[str] = []
-    with closing(text_of(path, reading.encoding, reading.errors, guess=False)) as pieces:
+    pieces = text_of(path, reading.encoding, reading.errors, guess=False, known=reading.recognised, quiet=quiet)
+    with closing(pieces):
         for piece in pieces:
             first, *others = piece.split("\n")
             rest.append(first)
@@ -149,7 +102,7 @@ def _records(path: Path, delimiter: str, lines: Iterable[str]) -> Iterator[tuple
 
 def _layout(path: Path, reading: Reading) -> _Layout | None:
     """The delimiter and the names of a CSV file's columns; ``None`` if it is empty."""
-    with closing(_lines(path, reading)) as lines:
+    with closing(_lines(reading, path, True)) as lines:
         head = list(islice(lines, 4 * _SNIFFED))
     if not "".join(head).strip():
         return None
@@ -207,11 +160,11 @@ def _is_header(first: list[str], others: list[list[str]]) -> bool:
         return False
     if {field.strip().lower() for field in first} & _KNOWN or not others:
         return True
-    for place, field in enumerate(first):
+    for place, name in enumerate(first):
         below = [record[place] for record in others if len(record) > place and record[place]]
         if below and (
             all(re.fullmatch(r"[-+]?[\d.,:/ -]+", value) for value in below)
-            or sum(map(len, below)) / len(below) > 3 * len(field) + 5
+            or sum(map(len, below)) / len(below) > 3 * len(name) + 5
         ):
             return True
     return False
@@ -228,9 +181,9 @@ _KNOWN = frozenset(
 """Names of columns that are words of no text's first line, alone."""
 
 
-def _csv_rows(path: Path, layout: _Layout, reading: Reading) -> Iterator[Row]:
+def _csv_rows(reading: Reading, path: Path, quiet: bool, layout: _Layout) -> Iterator[Row]:
     names = layout.names
-    with closing(_lines(path, reading)) as lines:
+    with closing(_lines(reading, path, quiet)) as lines:
         records = _records(path, layout.delimiter, lines)
         if layout.has_header:
             next(records, None)
@@ -242,49 +195,41 @@ def _csv_rows(path: Path, layout: _Layout, reading: Reading) -> Iterator[Row]:
 
 def _uneven(path: Path, number: int, record: list[str], layout: _Layout) -> str:
     mark = _DELIMITERS.get(layout.delimiter, repr(layout.delimiter))
-    before = f"{len(layout.names)} ({listed(layout.names)})"
+    before = f"{len(layout.names)} columns ({listed(layout.names)})"
     if len(record) > len(layout.names):
-        advice = f'put texts that hold a {mark} in quotation marks ("), or add another ?delimiter='
-        if len(layout.names) == 1:
-            advice += " (tab, if each line is one text)"
+        advice = (
+            f'put texts that hold a {mark} in quotation marks ("), name another ?delimiter=, or add ?delimiter=tab to '
+            "read whole lines"
+        )
     else:
         advice = "mend the line, or add another ?delimiter="
     fields = "field" if len(record) == 1 else "fields"
-    return f"{shown(path)}: line {number} has {len(record)} {fields}, and there are {before} columns: {advice}"
+    return f"{shown(path)}: line {number} has {len(record)} {fields}, and there are {before}: {advice}"
 
 
-def json_rows(path: Path, reading: Reading) -> Iterator[Row]:
+def _json_rows(reading: Reading, path: Path, quiet: bool) -> Iterator[Row]:
     """The objects of JSON lines, of an array, or of the one array in an object."""
-    lines = _lines(path, reading)
-    with closing(lines):
-        first = next((line for line in lines if line.strip()), "")
-        if not first:
-            return
-        try:
-            row = json.loads(first)
-        except ValueError:
-            row = None
-        if isinstance(row, dict | str) and (path.name.lower().find(".json") < 0 or not _is_one_line_json(path, row)):
-            yield _row(row)
-            for number, line in enumerate(lines, 2):
-                if line.strip():
-                    try:
-                        yield _row(json.loads(line))
-                    except ValueError as error:
-                        raise CorpusError(f"{shown(path)}: line {number} of the rows is not JSON: {error}") from error
-            return
-        try:
-            whole = json.loads("".join([first, *lines]))
-        except ValueError as error:
-            raise CorpusError(f"{shown(path)}: is not JSON: {error}: write one object a line") from error
-    yield from map(_row, _array(whole))
+    with closing(_lines(reading, path, quiet)) as every:
+        lines = ((number, line) for number, line in enumerate(every, 1) if line.strip())
+        start = list(islice(lines, 2))
+        if len(start) == 2 or path.name.lower().split(".")[-1] != "json":
+            try:
+                json.loads(start[0][1]) if start else None
+            except ValueError:
+                pass  # the first line of an array or of an object that is spread over several
+            else:
+                for number, line in chain(start, lines):
+                    yield _row(_parsed(path, line, f"line {number}"))
+                return
+        if start:
+            yield from map(_row, _array(_parsed(path, "".join(line for _, line in chain(start, lines)), "the file")))
 
 
-def _is_one_line_json(path: Path, row: Any) -> bool:
-    """Whether a .json file whose first line is an object holds its rows in it."""
-    return path.name.lower().removesuffix(path.suffix.lower() if path.suffix.lower() != ".json" else "").endswith(
-        ".json"
-    ) and isinstance(row, dict) and len(row) == 1 and isinstance(next(iter(row.values())), list)  # fmt: skip
+def _parsed(path: Path, text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CorpusError(f"{shown(path)}: {what} is not JSON ({error}): write one object a line") from error
 
 
 def _array(whole: Any) -> Iterable[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -12,13 +12,25 @@ from .unpacking import BLOCK, blocks
 
 
 def text_of(
-    path: Path, encoding: str | None = None, errors: str = "strict", guess: bool = True, size: int = BLOCK
-) -> Iterator[str]:
-    """The text of a file in pieces; raises `CorpusError`, at the latest at its end, if it is none."""
+    path: Path,
+    encoding: str | None = None,
+    errors: str = "strict",
+    guess: bool = True,
+    size: int = BLOCK,
+    known: dict[Path, str] | None = None,
+    quiet: bool = False,
+) -> Generator[str]:
+    """The text of a file in pieces; raises `CorpusError`, at the latest at its end, if it is none.
+
+    What encoding a file has is kept in `known`, so that it is said but once; who only looks at its beginning is
+    `quiet`.
+    """
     name = shown(path)
-    with closing(blocks(path, size)) as packed, counting(path):
-        codec, unpacked = recognised(name, packed, encoding, guess)
-        yield from decode(name, unpacked, codec, errors, Look(name, codec, bool(encoding)))
+    with closing(blocks(path, size, quiet)) as packed, counting(path):
+        codec, unpacked = recognised(name, packed, (known or {}).get(path) or encoding, guess)
+        if known is not None:
+            known[path] = codec
+        yield from decode(name, unpacked, codec, errors, None if quiet else Look(name, codec, bool(encoding)))
 
 
 @contextmanager
