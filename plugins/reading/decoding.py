@@ -147,6 +147,7 @@ class FaultError(CorpusError):
             left -= len(block)
             if left <= 0:
                 break
+        line += newlines.decode("", final=True).count("\n")
         return CorpusError(f"{self.where}: line {line} {self.seen}{self.advice}")
 
 
@@ -186,7 +187,7 @@ class Look:
         self.codec = codec
         self.is_explicit = is_explicit
         self.is_utf8 = codecs.lookup(codec).name in ("utf-8", "utf-8-sig")
-        self.controls = self.nuls = 0
+        self.controls = self.nuls = self.twice = 0
         self.seen = 0
         self.looked = False
         # Of an encoding that was asked for: whether the bytes are UTF-8 all the same.
@@ -205,6 +206,7 @@ class Look:
             return
         if not self.is_utf8:
             self.controls += len(_C1.findall(piece))
+            self.twice += len(_TWICE.findall(piece)) if "Ã" in piece else 0
         if self.utf8:
             self._is_utf8_all_the_same(block)
         if not self.looked:
@@ -286,6 +288,13 @@ class Look:
                 self.name,
                 self.codec,
                 self.controls,
+            )
+        if self.twice > 2 and not self.is_explicit:
+            log.warning(
+                "%s: read as %s, it holds %d letters such as Ã©, which are UTF-8: parts of it may be of another file",
+                self.name,
+                self.codec,
+                self.twice,
             )
         if self.nuls:
             log.warning("%s: read as %s, it holds %d NUL characters: is it text?", self.name, self.codec, self.nuls)

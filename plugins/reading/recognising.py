@@ -89,17 +89,19 @@ def nearly_utf8(data: bytes) -> bool:
     rest = _UTF8_LETTER.sub(b"", data)
     spoilt = len(rest) - len(re.sub(rb"[\x80-\xff]+", b"", rest))
     if letters:
-        return sum(map(len, letters)) >= spoilt
+        size = sum(map(len, letters))
+        # Some letters of Chinese and Japanese encodings are letters of UTF-8 by chance, in a longer text.
+        return size >= 4 * spoilt or (size >= spoilt and (size < 16 or not looks_like(data, well=True)))
     # A file that was cut begins in the middle of a letter, and may have no other.
     return spoilt <= 3 and re.match(rb"[\x80-\xbf]{1,3}[A-Za-z]", data) is not None and re.search(
         rb"[\x80-\xff]", data[3:]
     ) is None  # fmt: skip
 
 
-def looks_like(data: bytes) -> str | None:
-    """The encoding that a text which is not UTF-8 reads best in, to be named in advice."""
+def looks_like(data: bytes, well: bool = False) -> str | None:
+    """The encoding that a text which is not UTF-8 reads best in, or reads well in."""
     found = guessing.readings(guessing.sample(data))
-    return found[0].encoding if found else None
+    return found[0].encoding if found and (guessing.is_sure(found) or not well) else None
 
 
 def wide_encoding(start: bytes) -> str | None:

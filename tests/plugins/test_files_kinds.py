@@ -31,7 +31,9 @@ def archive(**members: str | bytes) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, content in members.items():
-            packed.writestr(name.replace("__", "/").replace("_", "."), content)
+            packed.writestr(
+                name.replace("__", "/").replace("_xml", ".xml").replace("_txt", ".txt").replace("_md", ".md"), content
+            )
     return file.getvalue()
 
 
@@ -61,9 +63,9 @@ def test_packed_files_are_read_whatever_their_name(corpus, tmp_path, content, na
 def test_a_zip_with_one_text_is_read(corpus, tmp_path, caplog, name):
     assert read(corpus, write(tmp_path / name, archive(one_txt=FRENCH))) == [FRENCH]
     assert not caplog.records
-    mixed = archive(book__one_md=FRENCH, cover_jpg=b"\xff\xd8", __MACOSX__x="x")
+    mixed = archive(book__one_md=FRENCH, coverjpg=b"\xff\xd8", **{"__MACOSX/x": "x"})
     assert read(corpus, write(tmp_path / name, mixed)) == [FRENCH]
-    assert "read book/one.md, left out cover.jpg" in caplog.text
+    assert "read book/one.md, left out coverjpg" in caplog.text
 
 
 @pytest.mark.parametrize(
