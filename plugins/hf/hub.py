@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CorpusError
+
+from .folder import kind_of
 
 _PROBE_SECONDS = 5.0
 
@@ -89,29 +91,20 @@ def builder_options(kind: str, encoding: str | None) -> dict[str, Any]:
     return {"encoding": encoding} if encoding else {}
 
 
-def snapshot(argument: str, revision: str | None, names: Sequence[str] | None, folder: str | None = None) -> str:
-    """A folder with files of a data set, in the cache unless a folder is given; without `names` what the cache has."""
+def snapshot(argument: str, commit: str, names: Sequence[str], folder: str | None = None) -> str:
+    """A folder with files of a data set: in the cache, unless another is given."""
     from huggingface_hub import snapshot_download
 
     return str(
-        snapshot_download(
-            argument,
-            repo_type="dataset",
-            revision=revision,
-            allow_patterns=None if names is None else list(names),
-            local_files_only=names is None,
-            local_dir=folder,
-        )
+        snapshot_download(argument, repo_type="dataset", revision=commit, allow_patterns=list(names), local_dir=folder)
     )
 
 
 def cached_tables(argument: str, revision: str | None) -> str | None:
-    """The folder of a cached copy that has CSV files: those are read from the files themselves, not from a table."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    """The newest folder of a cached copy that has CSV files, which are read from the files, not as `datasets` does."""
+    from huggingface_hub.constants import HF_HUB_CACHE
 
-    try:
-        folder = snapshot(argument, revision, None)
-    except (LocalEntryNotFoundError, ValueError, OSError):
-        return None
-    names = [name.lower() for _, _, names in os.walk(folder) for name in names]
-    return folder if any(name.endswith((".csv", ".tsv")) for name in names) else None
+    place = Path(HF_HUB_CACHE, f"datasets--{argument.replace('/', '--')}", "snapshots")
+    found = [path for path in place.glob("*") if not revision or path.name.startswith(revision)]
+    found = [path for path in found if any(kind_of(file) == "csv" for file in path.rglob("*"))]
+    return str(max(found, key=lambda path: path.stat().st_mtime)) if found else None

@@ -154,6 +154,9 @@ def _sniffed(path: Path, head: list[str]) -> str:
 
 def _is_header(first: list[str], others: list[list[str]]) -> bool:
     """Whether a first record names columns: short words, all different, and unlike what stands below them."""
+    words = {field.strip().lower() for field in first}
+    if len(words) < len(first) and words <= _KNOWN:
+        return True  # and it will be said that a name is there twice
     if not all(_NAME.fullmatch(field.strip()) and len(field.split()) <= 4 for field in first if field.strip()):
         return False
     if len(set(first)) < len(first) or not any(field.strip() for field in first):

@@ -91,7 +91,7 @@ def nearly_utf8(data: bytes) -> bool:
     if letters:
         size = sum(map(len, letters))
         # Some letters of Chinese and Japanese encodings are letters of UTF-8 by chance, in a longer text.
-        return size >= 4 * spoilt or (size >= spoilt and (size < 16 or not looks_like(data, well=True)))
+        return size >= 4 * spoilt or (size >= spoilt and (size + spoilt < 16 or not looks_like(data, well=True)))
     # A file that was cut begins in the middle of a letter, and may have no other.
     return spoilt <= 3 and re.match(rb"[\x80-\xbf]{1,3}[A-Za-z]", data) is not None and re.search(
         rb"[\x80-\xff]", data[3:]

@@ -54,7 +54,7 @@ DAMAGED = {
     "cut in Japanese, two bytes left": ((JAPANESE * 9).encode()[1:], 0, 1),
     "one byte in the middle": ((FRENCH * 9).encode() + b"caf\xe9 noir\n" + FRENCH.encode(), 435, 10),
     "one byte after two megabytes": (FRENCH.encode() * 50_000 + b"caf\xe9 noir\n", 2_400_003, 50_001),
-    "one byte after carriage returns": (b"\xc3\xa9\ra\r\nb\r\xff\n", 8, 4),
+    "one byte after carriage returns": (b"\xc3\xa9\ra\r\nb\r\xffc\n", 8, 4),
     "cut at its end": ((FRENCH * 9).encode() + b"caf\xc3", 435, 10),
     "half of it in Latin-1": ((FRENCH * 9).encode() + (FRENCH * 9).encode("latin-1"), 434, 10),
     "surrogates of UTF-16": ("naïve café".encode() + b"\xed\xa0\xbd\xed\xb8\x80\n", 12, 1),
