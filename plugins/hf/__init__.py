@@ -84,6 +84,7 @@ def cache_key(
     revision: str | None = None,
     data_files: str | None = None,
     encoding: str | None = None,
+    errors: str = "strict",
     **options: str,
 ) -> str:
     """The commit of the data set on the hub, else in the cache; of a folder, a digest of its files' sizes and times."""
@@ -95,9 +96,9 @@ def cache_key(
                 state = hub.commit(argument, revision)
             except ConnectionError as error:
                 folder = hub.cached_tables(argument, revision)
-                cached = partial(hub.cached, argument, config, revision, data_files, encoding, error)
+                cached = partial(hub.cached, argument, config, revision, data_files, encoding, errors, error)
                 state = os.path.basename(folder) if folder else cached().hash
-    return f"{_READER} {state} {[config, data_files, encoding, *sorted(options.items())]}"
+    return f"{_READER} {state} {[config, data_files, encoding, errors, *sorted(options.items())]}"
 
 
 @contextmanager
@@ -221,7 +222,7 @@ def _hub(
         if folder := hub.cached_tables(argument, revision):
             log.warning("hf:%s: %s: reading the copy in the cache, %s", argument, error, os.path.basename(folder))
             return _local(argument, folder, config, data_files, reading)
-        builder = hub.cached(argument, config, revision, data_files, reading.encoding, error)
+        builder = hub.cached(argument, config, revision, data_files, reading.encoding, reading.errors, error)
         log.warning("hf:%s: %s: reading the copy in the cache, commit %s", argument, error, builder.hash)
         return _built(argument, builder, split, streaming)
     options = {"data_files": data_files, "revision": commit}
@@ -238,7 +239,7 @@ def _hub(
             for name, paths in names.items()
             if name in re.findall(r"\w+", split) or len(names) == 1
         } or {name: table("csv", [], reading) for name in names}
-    if how := hub.builder_options(builder.name, reading.encoding):
+    if how := hub.builder_options(builder.name, reading.encoding, reading.errors):
         builder = _builder(argument, argument, builder.config.name, options | how)
     return _built(argument, builder, split, streaming)
 

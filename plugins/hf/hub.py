@@ -60,6 +60,7 @@ def cached(
     revision: str | None,
     data_files: str | None,
     encoding: str | None,
+    errors: str,
     reason: ConnectionError,
 ) -> Any:
     """A builder over the cached copy, as `datasets` itself makes it, but without its 23 seconds of retries."""
@@ -67,7 +68,7 @@ def cached(
 
     name = argument.split("/")[-1]
     for kind in ("text", "other"):
-        reading = builder_options(kind, encoding) | {"data_files": data_files}
+        reading = builder_options(kind, encoding, errors) | {"data_files": data_files}
         try:
             builder = Cache(
                 repo_id=argument, dataset_name=name, config_name=config, version="auto", hash="auto", **reading
@@ -84,11 +85,12 @@ def cached(
     )
 
 
-def builder_options(kind: str, encoding: str | None) -> dict[str, Any]:
+def builder_options(kind: str, encoding: str | None, errors: str) -> dict[str, Any]:
     """What to tell the builder of a kind of file: by default, that of text files drops the line ends."""
+    options: dict[str, Any] = {} if errors == "strict" else {"encoding_errors": errors}
     if kind == "text":
-        return {"keep_linebreaks": True, "encoding": encoding or "utf-8-sig"}
-    return {"encoding": encoding} if encoding else {}
+        return options | {"keep_linebreaks": True, "encoding": encoding or "utf-8-sig"}
+    return options | ({"encoding": encoding} if encoding else {})
 
 
 def snapshot(argument: str, commit: str, names: Sequence[str], folder: str | None = None) -> str:
