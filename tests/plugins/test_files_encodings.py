@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from charrnn.plugins import Corpora
+from charrnn.text.plugins import Corpora
 
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus, CorpusSpec
