@@ -45,15 +45,9 @@ STYLE = """
 """
 
 LEGEND = """\
-A wire leads out of each room to the right,
-and one down into it. A dot joins two: the
-room at the left imports the one below.
-
-Rooms on one shaded ground do not know
-each other.
-
-What is loaded by name when it is asked
-for, such as a command by cli/, has no wire."""
+A wire leads out of each room to the right, and one down into it. A dot joins two: the room at the left imports the
+one below. Rooms on one shaded ground do not know each other. What is loaded by name when it is asked for, such as a
+command by cli/, has no wire."""
 STRANGERS = """\
 Strangers, found by entry points:
 they import the contract alone,
@@ -227,17 +221,18 @@ def picture() -> str:
     parts = [*box(plugins, "strangers"), *paragraph(plugins.x + PADDING + 2, under, STRANGERS)]
     for room in reached:
         parts += arrow((plugins.x + BOX, room.middle), (room.x, room.middle))
+    paper = height + LINE * len(LEGEND.splitlines())
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {paper:g}" role="img">',
             "<title>The rooms of charrnn, each importing only from those below it</title>",
             f"<style>{STYLE}</style>",
-            f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1:g}" rx="10" class="paper"/>',
+            f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{paper - 1:g}" rx="10" class="paper"/>',
             *grounds,
             *wires(rooms),
             *(part for room in rooms.values() for part in box(room)),
             *parts,
-            *paragraph(MARGIN, plugins.y - 12 * LINE, LEGEND),
+            *paragraph(MARGIN, height, LEGEND),
             "</svg>\n",
         ]
     )
