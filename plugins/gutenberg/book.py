@@ -79,7 +79,7 @@ INSERTS: Shapes = (
     ),
     (r"<<(?-i:THIS ELECTRONIC VERSION OF[^a-z\n]*(?:\n[^a-z\n]+)*\n)", "the same, not closed: it is all in capitals"),
     (
-        rf"(?:\*+ *)?\w+,? \d{{4}} \[e-?(?:text|book) #\d+\][ *]*$\n*(?:\*+(?:the )?{PG} e-?text of [^\n]*\*$\n*)?",
+        rf"[\t *]*\w+,? \d{{4}} \[e-?(?:text|book) #\d+\][ *]*$\n*(?:\*+(?:the )?{PG} e-?text of [^\n]*\*$\n*)?",
         "'December, 1972 [Etext #2]' and '****The Project Gutenberg Etext of ...****': several etexts under one header",
     ),
 )
@@ -146,18 +146,18 @@ def strip(text: str, name: str) -> str:
 
 def _begin(text: str) -> int | None:
     """Where the header ends: below the last start line that has nothing but the project's wording above it."""
-    begin = None
+    begin, small_print = None, False
     for start in _STARTS.finditer(text):
         above = text[begin or 0 : start.start()]
         # The small print of a tiny book may stand below it.
         if _ENDS.search(above) or (len(above) > 60_000 if begin is None else not _is_wording(above)):
             break
-        begin = start.end()
+        begin, small_print = start.end(), "small print" in start[0].casefold()
     if begin is None:
         return None
-    letter = _LETTERS.search(text, begin, begin + 12_000)
-    # A letter inside the book has a title or a heading above it: lines that are no sentences.
-    if letter and all(_SENTENCES.search(each[0]) for each in PARAGRAPH.finditer(text, begin, letter.start())):
+    # A letter in the book stands below a title; the project's own begins right below the small print.
+    letter = _LETTERS.search(text, begin, begin + 12_000) if small_print else None
+    if letter and _SENTENCES.search(next(PARAGRAPH.finditer(text, begin))[0]):
         return letter.end()
     return begin
 

@@ -13,90 +13,104 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-Signs = tuple[tuple[float, str], ...]
+Signs = tuple[tuple[float, str, str], ...]
 
 PROJECT = r"(?:pro[jyg]e\w+ )?gutenberg"
-_MAKING = (
-    r"(?:(?:re-?|partially |mostly )?(?:typed|keyed|scanned|digiti[sz]ed|proof(?:ed|-?read)|o\.?c\.?r\.?'?e?d)|margination|"
-    r"(?:additional |html |text )?(?:typing|keying|scanning|proof-?(?:reading|ing)|editing|formatting|markup|"
-    r"digiti[sz]ation|ocr))"
+_TECHNIQUE = (
+    r"(?:(?:re-?|partially |mostly )?(?:typed|keyed|scanned|digiti[sz]ed|proof(?:ed|-?read)|ocr'?e?d)|"
+    r"(?:additional )?(?:typing|keying|scanning|proof-?(?:reading|ing)|editing|formatting|mark-?up|digiti[sz]ation|ocr))"
 )
 _MADE = (
-    rf"(?:{_MAKING}|(?:re-?)?(?:produced|prepared|transcribed|entered|converted|created|formatted|compiled|contributed|"
-    r"provided|submitted|supplied|released|posted|updated|corrected|revised|edited|done)|corrections|html|"
-    r"(?:text|html|electronic|online|digital)? ?(?:version|edition)s?)"
+    rf"(?:{_TECHNIQUE}|(?:re-?)?(?:produced|prepared|transcribed|entered|converted|created|formatted|compiled|"
+    r"contributed|provided|submitted|supplied|released|posted|updated|corrected|revised|edited)|corrections|"
+    r"(?:text|html|electronic|online|digital) (?:version|edition|transcription)s?|html)"
 )
-_NAME = r"(?-i:(?:(?:an?|the|our|[Mm]r|[Dd]r)\.? (?:\w+ ){0,2})?[A-ZÀ-Þ]|<|\S+@)"
+_NAME = r"(?-i:(?:(?:an?|the|our)\.? (?:\w+ ){0,2})?[A-ZÀ-Þ]|<|\S+@)"
 _THING = r"(?:e-?(?:text|book|dition)s?|(?:electronic|digital|online|html|ascii) \w+|file|header|transcription)"
 
-# In both tables a space stands for any gap, and case does not matter. Each sign counts once.
+# In the patterns a space stands for any gap, and case does not matter. However often a sign is found, it counts once.
 
 CLAIMS: Signs = (
-    # What only someone says who speaks of this very file; without a claim the other signs do not make a credit.
-    (3, rf"\A[\W_]*{_MADE}(?:(?:,| and| &|/) ?{_MADE})* (?:in \w+ )?(?:by|for|from|with|at)\b:? (?:{_NAME}|$)"),
-    (2, rf"\b{_MAKING} (?:\w+,? ){{0,3}}?(?:by|from|for|with)\b"),
-    (2, rf"\b(?:this|these|our|diese[rs]?|ce(?:tte)?|est[ea]|quest[oa]|dit) (?:\w+ ){{0,3}}?{_THING}"),
+    (3, rf"\A[\W_]*{_MADE}(?:(?:,| and| &|/) ?{_MADE})* (?:in \w+ )?(?:by|for|from|with|at)\b:? (?:{_NAME}|$)", "who"),
+    (2, rf"\b{_TECHNIQUE}(?: (?:and|or|in|partly|again) (?:\w+ )?)?(?: by| for)? {_NAME}", "'partly typed by Bob'"),
+    (2, rf"\b(?:this|these|our|dieser?s?|cet?(?:te)?|est[ea]|quest[oa]|dit) (?:\w+ ){{0,3}}?{_THING}", "'this etext'"),
     (
         2,
-        rf"\b(?:this|the|present) (?:text|book|work|document|edition|version) (?:\w+,? ){{0,4}}?(?:{_MADE}|derived|in german)\b",
+        rf"\b(?:this|the|present) (?:text|book|work|document|edition|version) (?:\w+,? ){{0,4}}?"
+        rf"(?:{_MADE}|derived|(?:previously|originally) published|in the public domain)\b",
+        "'this work has been previously published in', 'this book scanned by'",
     ),
-    (2, rf"\bthis is (?:the|an?|our) (?:\S+ ){{0,4}}?(?:{PROJECT}|version|re-?transcription|release|{_THING})"),
-    (2, rf"\A[\W_]*(?:the |an? )?(?:\**copyrighted\** )?(?:{PROJECT}(?:'?s)? )?{_THING}\b"),
-    (2, rf"\b(?:for|to|by|from) {PROJECT}\b"),
-    (3, r"\b(?:e-?(?:text|book)s?|gutenberg|pg) ?(?:no\.?|number|#) ?#?\d+|\[#\d+\]|#\d+ in our series"),
-    (3, r"(?<![./\w])[\w-]+\.(?:txt|zip|html?|pdf|doc|tei|dvi)\b"),
-    (3, r"\S@\S+\.\w|\bcompuserve|\be-?mail (?:me|us|to)\b|\b(?:bbs|voice/fax)\b"),
-    (2, r"https?:|www\.\w|\bftp\b"),
-    (2, r"\A[\W_]*(?:(?:many|special|our|with|very|much|grateful) )*(?:thanks\b|thank you|nous remercions|wir danken)"),
+    (2, rf"\bthis is (?:the|an?|our) (?:\S+ ){{0,4}}?(?:{PROJECT}|version|re-?transcription|{_THING})", "what it is"),
     (
         2,
-        r"\bwe (?:also )?(?:have both|are (?:releasing|planning)|produce|are (?:very )?grateful)|\blet (?:us|me) know\b",
+        rf"\A[\W_]*(?:the |an? )?(?:\**copyrighted\** )?(?:{PROJECT}(?:'?s)? )?{_THING}\b",
+        "'E-text by', a title line",
     ),
-    (2, r"\A[\W_]*(?:title: .*\n(?:.*\n)*?author: |ebook no|credits?:|file names?:)"),
-    (2, r"\A[\W_]*(?:the )?(?:(?:scanner|equipment|internet wiretap)\b|ocr\b)"),
+    (
+        2,
+        rf"\A[\W_]*(?:the )?internet wiretap|\b(?:for|to|by|from) {PROJECT}\b|\bpgdp\.net|online distributed proof",
+        "whose",
+    ),
     (
         3,
-        r"\A[\W_]*e-?text (?:version )?(?:created|prepared|produced|scanned)|\bonline edition of$|\bfirst electronic edition\b",
+        r"\b(?:e-?(?:text|book)s?|gutenberg|pg) ?(?:no\.?|number|#) ?#?\d+|\[#\d+\]|#\d+ in our series",
+        "'eBook #150'",
     ),
+    (3, r"(?<![./\w])[\w-]+\.(?:txt|zip|html?|pdf|doc|tei)\b", "'gmill10.zip'"),
+    (3, r"\S@\S+\.\w|\bcompuserve|\be-?mail (?:me|us|to)\b|\b(?:bbs|voice/fax)\b", "how to reach somebody"),
+    (2, r"(?:\A|\n[ \t]*|\b(?:from|at|see|visit|via|on) |address |[(:<] ?)(?:https?:|www[.:]|ftp\b)", "where it comes from"),
     (
         2,
-        r"\b(?:erstellt|eingescannt|gescannt|digitalisiert|zur verfügung gestellt|numéris\w+|préparé par|produit par|"
-        r"digitali[sz]\w+|escane\w+|produzido|gescand|geproduceerd|skannat\w*|inskann\w+|korrekturl\w+|tuottan\w+)",
+        r"\A[\W_]*(?:(?:many|special|our|with|very|much|grateful|we|i) )*(?:thanks?\b|nous remercions|wir danken)",
+        "thanks, to those who found or lent a book",
+    ),
+    (2, r"\bwe (?:also )?(?:have both|are (?:releasing|planning)|produce)|\blet (?:us|me) know\b", "plans"),
+    (3, r"\A[\W_]*(?:title: .*\n(?:.*\n)*?author: |ebook no|credits?:|(?:the )?equipment\b|ocr\b)", "a field"),
+    (
+        2,
+        r"\b(?:erstellt|ein?gescannt|digitali[sz]\w+|zur verfügung gestellt|numéris\w+|(?:préparé|produit) par|"
+        r"escane\w+|produzido|gescand|geproduceerd|skannat\w*|inskann\w+|korrekturl\w+|tuottan\w+)",
+        "in other languages",
     ),
 )
+"""What only someone says who speaks of this very file: without a claim, the other signs do not make a credit."""
 CONTEXT: Signs = (
-    (2, rf"\b{PROJECT}\b|\bpg\b"),
+    (2, rf"\b{PROJECT}\b|\bpg\b|\bdistributed proof|\bpgdp\b|\bwiretap", "the project and its like"),
     (
         2,
-        r"\be-?texts?\b|\be-?books?\b|\belectronic(?:ally)? (?:text|edition|version|compared)|\bon-?line (?:book|edition)",
+        r"\be-?(?:text|book)s?\b|\belectronic(?:ally)? (?:text|edition|version|compared)|\bon-?line (?:book|edition)",
+        "text",
     ),
-    (2, r"\bdistributed proof|\bpgdp\b|\bproof-?read|\binternet archive|\bgoogle (?:books|print)|\bgallica|\bwiretap"),
-    (2, r"\bscann(?:ed|er|ing)\b|\bocr\b|\btextbridge|\bomnipage|\btyped\b|\bkeyed\b|\bdigiti[sz]"),
-    (
-        2,
-        r"\b[78][ -]?(?:\[\w+\] )?bits?\b|\bascii\b|\bhtml\b|\bunicode\b|\butf-?8|\biso-?8859|\bibm\b|\bword processor",
-    ),
-    (1, r"\bvolunteers?\b|\bdonat\w+|\btransmitted|\bcopyright(?:ed)?\b|\bpublic domain|\btrade ?mark"),
-    (1, r"\bimages?\b|\blibrar(?:y|ies)\b|\bbiblioth\w+|\bmade available|\bkindly|\bgenerously"),
-    (1, r"\berrors?\b|\btypos?\b|\bcorrections?\b|\bsuggestions|\bformatt\w+|\baccents?\b|\bdiacritic"),
-    (1, r"\bversions?\b|\brelease[ds]?\b|\bavailable\b|\bdownload|\bfonts?\b|\bcharacters?\b|\bmonospaced"),
-    (1, r"\A[\W_]*(?:note|from|contact|see|transcri\w+)\b"),
-    (1, r"\(\d{3}\) ?\d{3}-\d{4}|\b1?-?\d{3}-\d{3}-\d{4}\b"),
+    (2, r"\bscann(?:ed|er|ing)\b|\bocr\b|\bomnipage|\btyped\b|\bkeyed\b|\bdigiti[sz]|\bproof-?read", "technique"),
+    (2, r"\b[78][ -]?(?:\[\w+\] )?bits?\b|\bascii\b|\bhtml\b|\bunicode\b|\butf-?8|\biso-?8859|\bibm\b", "formats"),
+    (2, r"\binternet archive|\bgoogle (?:books|print)|\bgallica|\bbiblioth\w+ nationale", "where the images are from"),
+    (1, r"\bvolunteers?\b|\bdonat\w+|\btransmitted|\bcopyright(?:ed)?\b|\bpublic domain|\btrade ?mark", "rights"),
+    (1, r"\bimages?\b|\blibrar(?:y|ies)\b|\bmade available|\bkindly|\bgenerously", "sources"),
+    (1, r"\berrors?\b|\btypos?\b|\bcorrections?\b|\bsuggestions|\bformatt\w+|\baccents?\b|\bdiacritic", "quality"),
+    (1, r"\bversions?\b|\brelease[ds]?\b|\bavailable\b|\bdownload|\bfonts?\b|\bcharacters?\b|\bmonospaced", "state"),
+    (1, r"\A[\W_]*(?:note|from|contact|see|transcri\w+)\b|\(\d{3}\) ?\d{3}-\d{4}|\b\d{3}-\d{3}-\d{4}\b", "the rest"),
 )
 WORK: Signs = (
-    # Title pages, contents, chapters and talk.
-    (-6, r"\A(?-i:[^a-zß-ÿ]*[A-ZÀ-Þ]{2}[^a-zß-ÿ]*)\Z"),
+    (-6, r"\A(?-i:[^a-zß-ÿ]*[A-ZÀ-Þ]{2}[^a-zß-ÿ]*)\Z", "all in capitals"),
     (
         -6,
         r"\A[\W_]*(?:chapter|kapitel|chapitre|cap[ií]tulo|capitolo|book|act|scene|canto|preface|introduction|"
         r"contents|illustrations|dedication|prologue|foreword|vorwort)\b[^a-z]{0,12}$",
+        "a heading",
     ),
-    (-3, r"\A[\W_]*(?:by|von|par|por|di|van|av|af)\s+[\w.' -]{3,60}\Z"),
+    (-3, r"\A[\W_]*(?:by|von|par|por|di|van|av|af)\s+[\w.' -]{3,60}\Z", "an author"),
     (
         -3,
-        r"\b(?:publish(?:ed|ers)|printed (?:by|in|for)|press|illustrated by|translated (?:by|from)|author of|& (?:co|sons?))\b",
+        r"\bpublish(?:ers|ing)|\bprinted (?:by|in|for)|\bpress\b|\billustrated by|\btranslated (?:by|from)|\bauthor of|"
+        r"& (?:co|sons?)\b|copyright,? (?:\(c\)|©)? ?1[6-9]\d\d",
+        "a title page",
     ),
-    (-2, r"[?!][\"”»]|[\"”»],? (?:said|asked|cried|he|she|i)\b"),
+    (-3, r"[?!][\"”»]|[\"”»],? (?:said|asked|cried|he|she|i)\b", "talk"),
+    (
+        -4,
+        r"\b(?:follows?|following|below|such as)\W*\Z",
+        "the beginning of something longer, of which all or nothing goes",
+    ),
 )
 
 _GAP = r"(?:[ \t]+(?:\n[ \t]*)?|\n[ \t]*)"
@@ -108,19 +122,24 @@ def spaced(pattern: str) -> str:
 
 
 def _compile(*tables: Signs) -> list[tuple[float, re.Pattern[str]]]:
-    return [(weight, re.compile(spaced(pattern), re.IGNORECASE)) for table in tables for weight, pattern in table]
+    return [(weight, re.compile(spaced(pattern), re.IGNORECASE)) for table in tables for weight, pattern, _ in table]
 
 
 _CLAIMS, _CONTEXT, _WORK = _compile(CLAIMS), _compile(CONTEXT), _compile(WORK)
-# Where a credit may begin within a paragraph: below a title, with no blank line between.
+# Where credits may begin right below a title; they begin with a capital, or they are the rest of a sentence.
 _BEGINS = re.compile(
-    spaced(rf"[\W_]*(?:{_MADE} by\b|(?:this |the )?(?:{PROJECT} )?{_THING} (?:was|prepared|edited|should)\b)"), re.I
+    rf"[\W_]*(?=[A-ZÀ-Þ])(?i:{spaced(rf'{_MADE}(?:(?:,| and| &|/) {_MADE})* by')}|"
+    rf"{spaced(rf'(?:this |the )?(?:{PROJECT} )?(?:{_THING}|document|text)')}[ \t]+(?:was|prepared|edited|should)\b)"
 )
+# A heading belongs to what stands below it.
+_HEADING = re.compile(rf"[\W_]*(?:notes?|disclaimer|{_MADE} by)\W*", re.IGNORECASE)
 # What a transcriber tells of the text is kept, and kept whole.
 _NOTE = re.compile(
     spaced(
-        r"[\W_]*(?:(?:original |e-?text |electronic )*(?:transcri\w+|redactor|editor|digiti[sz]er)\W{0,2}s?\W? ?(?:end|foot)?"
-        r"notes?\b|(?:information|notes) (?:about|on|to) (?:this |the )?e-?text|typographical errors|"
+        r"[\W_]*(?:(?:original |e-?text |electronic )*(?:transcri\w+|redactor|scanner|editor|digiti[sz]er|éditeur)"
+        r"\W{0,2}s?\W? ?(?:end|foot)?notes?\b|editorial note|note de l'éditeur|notes from (?:pg|project)|typographical|"
+        r"about (?:this|the) (?:online|electronic) edition|(?:information|notes?) (?:about|on) (?:this |the )?e-?text|"
+        r"this (?:e-?)?text (?:includes|uses|contains|is intended|looks?)|"
         r"anmerkung(?:en)? (?:zur|des) trans|notes? (?:du|de la|sur la) trans|notas? d[eo]l? trans|nota del tras|"
         r"opmerkingen van de bewerker)"
     ),
@@ -186,6 +205,8 @@ def _cuts(parts: Sequence[_Part], known: Known) -> list[tuple[int, int]]:
     begun = False
     for part in parts:
         score = _score(part, known, begun)
+        if _is_prose(part, score):
+            break
         begun = begun or score < -2
         best = [
             max(
@@ -200,9 +221,9 @@ def _cuts(parts: Sequence[_Part], known: Known) -> list[tuple[int, int]]:
     _, path = max(best[0], (best[1][0] - _CHANGE, best[1][1]), key=lambda each: each[0])
     theirs = list(path)
     # A row of asterisks below the credits goes with them.
-    for place in range(1, len(parts)):
+    for place in range(1, len(theirs)):
         theirs[place] |= all(theirs[:place]) and not words(parts[place].text)
-    return [(part.start, part.end) for part, cut in zip(parts, theirs, strict=True) if cut]
+    return [(part.start, part.end) for part, cut in zip(parts, theirs, strict=False) if cut]
 
 
 def _score(part: _Part, known: Known, begun: bool) -> float:
@@ -219,8 +240,13 @@ def _score(part: _Part, known: Known, begun: bool) -> float:
     )
     if not claims + context:
         return -5.0
-    score = claims + context + work - 1.0 - len(part.text) / 400
+    score = claims + context + work - 1.0 - len(part.text) / 300
     return score if claims or score < 0 else -4.0 if begun else 0.5
+
+
+def _is_prose(part: _Part, score: float) -> bool:
+    """Whether the work has clearly begun: from here on, nothing is the makers'."""
+    return score < 0 and len(part.text) > 250 and not part.kept
 
 
 def _parts(text: str, start: int, known: Known) -> Iterator[_Part]:
@@ -240,27 +266,31 @@ def _parts(text: str, start: int, known: Known) -> Iterator[_Part]:
 
 
 def _joined(text: str, start: int) -> Iterator[tuple[int, int]]:
-    """The paragraphs, those in one pair of brackets as one."""
+    """The paragraphs, those in one pair of brackets as one, and a heading with what it stands above."""
     end = start
+    headed: int | None = None
     for match in PARAGRAPH.finditer(text, start):
         if match.start() < end:
             continue
-        end = match.end()
+        begin, end = headed if headed is not None else match.start(), match.end()
+        headed = None
         if match[0].lstrip(" *")[:1] == "[" and match[0].count("[") > match[0].count("]"):
             close = text.find("]", end, end + _LONGEST)
             if close >= 0 and text.find("[", end, close) < 0:
                 end = text.find("\n", close) if "\n" in text[close:] else len(text)
-        yield match.start(), end
+        elif begin == match.start() and len(match[0]) < 60 and _HEADING.fullmatch(match[0]):
+            headed = begin
+            continue
+        yield begin, end
 
 
 def _split(text: str, start: int, end: int, known: Known) -> Iterator[tuple[int, int]]:
     """A short paragraph, divided where credits begin below a title or a title below credits."""
     if end - start < _LONGEST:
         lines = re.compile(r"^.*$", re.MULTILINE).finditer(text, start, end)
-        for line in islice(lines, 1, None):
-            if words(line[0]) in known.titles or (
-                _BEGINS.match(line[0]) and not _CLAIMS[0][1].search(text, start, line.start())
-            ):
+        titled = not _BEGINS.match(text, start)
+        for place, line in enumerate(lines):
+            if place and (words(line[0]) in known.titles or (titled and place < 4 and _BEGINS.match(line[0]))):
                 yield start, line.start() - 1
                 start = line.start()
     yield start, end
