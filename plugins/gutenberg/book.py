@@ -99,6 +99,8 @@ _HEADER_WORDING = re.compile(
 )
 # Below the last end line, this many characters at most are no book: 20,000 of a licence, or some notes or a program.
 _LICENCE, _POSTSCRIPT = 30_000, 10_000
+# No header and no footer between two books is longer.
+_OUTSIDE = 60_000
 _BLANK_LINE = re.compile(r"\n[ \t]*$", re.MULTILINE)
 _STRAY = frozenset(map(chr, {*range(32), 127} - {9}))
 _SENTENCES = re.compile(r"[a-z][^\n]*[.!?:,][^\w\n]*\Z")
@@ -107,12 +109,12 @@ _TITLE = re.compile(
 )
 # A mirror's page, or one saved by hand, in the place of a book.
 _WEB_PAGE = re.compile(
-    r"[\s\ufeff]*(?:<\?xml|<!doctype|<html|<head|<!--|(?:error )?40[34]\b|(?:page |file )?not found\b|access denied)",
-    re.I,
+    r"[\s\ufeff]*+(?:<\?xml|<!doctype|<html|<head|<!--|(?:error )?40[34]\b|(?:page |file )?not found\b|access denied)",
+    re.IGNORECASE,
 )
 
 
-def _compile(*tables: Shapes, prefix: str = r"(?:[^\w\n<]|_){0,24}+") -> re.Pattern[str]:
+def _compile(*tables: Shapes, prefix: str = r"(?:[^\w\n<]|_){0,24}+(?=\w)") -> re.Pattern[str]:
     joined = "|".join(spaced(pattern) for table in tables for pattern, _ in table)
     return re.compile(rf"^{prefix}(?:{joined})", re.IGNORECASE | re.MULTILINE)
 
@@ -150,7 +152,7 @@ def _begin(text: str) -> int | None:
     for start in _STARTS.finditer(text):
         above = text[begin or 0 : start.start()]
         # The small print of a tiny book may stand below it.
-        if _ENDS.search(above) or (len(above) > 60_000 if begin is None else not _is_wording(above)):
+        if len(above) > _OUTSIDE or _ENDS.search(above) or (begin is not None and not _is_wording(above)):
             break
         begin, small_print = start.end(), "small print" in start[0].casefold()
     if begin is None:
@@ -189,7 +191,8 @@ def _end_of_title(text: str, begin: int, end: int, titles: set[str]) -> int:
 
 def _is_marker(text: str, mark: re.Match[str]) -> bool:
     """Whether a match is a line of its own and no prose: it is capitalised or decorated, or below a blank line."""
-    return not mark[0].lstrip()[0].islower() or not text[: mark.start() - 1].rpartition("\n")[2].strip()
+    above = text[text.rfind("\n", 0, max(mark.start() - 1, 0)) + 1 : mark.start()]
+    return not mark[0].lstrip()[0].islower() or not above.strip()
 
 
 def _parts(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
@@ -199,7 +202,7 @@ def _parts(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
             continue
         yield begin, mark.start()
         begin = _paragraph_end(text, mark.start())
-        start = _STARTS.search(text, begin, end)
+        start = _STARTS.search(text, begin, min(begin + _OUTSIDE, end))
         if start and _is_wording(text[begin : start.start()]):
             begin = start.end()
     yield begin, end
@@ -225,6 +228,8 @@ def _header_by_wording(text: str) -> int:
 
 def _is_wording(text: str) -> bool:
     """Whether at least half of a text is paragraphs as only the project writes them."""
+    if len(text) > _OUTSIDE:
+        return False
     paragraphs = [paragraph[0] for paragraph in PARAGRAPH.finditer(text)]
     known = sum(len(paragraph) for paragraph in paragraphs if _WORDING.search(paragraph))
     return 2 * known >= sum(map(len, paragraphs))

@@ -6,6 +6,7 @@ import codecs
 import logging
 import re
 from contextlib import suppress
+from itertools import islice
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def _decode(data: bytes) -> str:
         text = data.decode(declared, errors="replace")
         if not declared.startswith(_ONE_BYTE) or not re.search("[\x80-\x9f\ufffd]", text):
             return text
-    licence = _LICENCE.search(data, len(data) // 3)
+    licence = _LICENCE.search(data)
     book = data[: licence.start()] if licence else data
     return data.decode(_likeliest(data if book.isascii() else book), errors="replace")
 
@@ -92,13 +93,13 @@ def _declared(data: bytes) -> str | None:
 
 
 def _plausibility(text: str) -> int:
-    """How many of a text's characters beyond ASCII stand where letters and marks of Western languages do, less the others.
+    """How many of the first characters beyond ASCII stand where letters and marks of the West do, less the others.
 
     A letter is no capital within a word, and no small one before a capital; alone it stands as a word does. A mark
     within a word is an apostrophe or a dash. ``“It’s`` read as Mac Roman is ``ìItís``: its first letter betrays it.
     """
     score = 0
-    for match in re.finditer(r"[^\x00-\x7f]", text):
+    for match in islice(re.finditer(r"[^\x00-\x7f]", text), 20_000):
         character = match[0]
         before, after = text[max(match.start() - 1, 0) : match.start()], text[match.end() : match.end() + 1]
         if character in _LETTERS:

@@ -9,8 +9,8 @@ and the best division into makers' and work's paragraphs is taken. Where the sig
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from typing import NamedTuple
 
 Signs = tuple[tuple[float, str, str], ...]
@@ -18,25 +18,25 @@ Signs = tuple[tuple[float, str, str], ...]
 PROJECT = r"(?:pro[jyg]e\w+ )?gutenberg"
 _TECHNIQUE = (
     r"(?:(?:re-?|partially |mostly )?(?:typed|keyed|scanned|digiti[sz]ed|proof(?:ed|-?read)|ocr'?e?d)|"
-    r"(?:additional )?(?:typing|keying|scanning|proof-?(?:reading|ing)|editing|formatting|mark-?up|digiti[sz]ation|ocr))"
+    r"(?:typing|keying|scanning|proof-?(?:reading|ing)|additional editing|formatting|mark-?up|digiti[sz]ation|ocr))"
 )
 _MADE = (
     rf"(?:{_TECHNIQUE}|(?:re-?)?(?:produced|prepared|transcribed|entered|converted|created|formatted|compiled|"
     r"contributed|provided|submitted|supplied|released|posted|updated|corrected|revised|edited)|corrections|"
     r"(?:text|html|electronic|online|digital) (?:version|edition|transcription)s?|html)"
 )
-_NAME = r"(?-i:(?:(?:an?|the|our)\.? (?:\w+ ){0,2})?[A-ZÀ-Þ]|<|\S+@)"
-_THING = r"(?:e-?(?:text|book|dition)s?|(?:electronic|digital|online|html|ascii) \w+|file|header|transcription)"
+_NAME = r"(?-i:(?:(?:an?|the|our) (?:\w+ )?)?[A-ZÀ-Þ][\w.]|<|\S+@)"
+_THING = r"(?:e-?(?:text|book)s?|(?:electronic|digital|online|html|ascii) \w+|file|header|transcription)"
 
 # In the patterns a space stands for any gap, and case does not matter. However often a sign is found, it counts once.
 
 CLAIMS: Signs = (
-    (3, rf"\A[\W_]*{_MADE}(?:(?:,| and| &|/) ?{_MADE})* (?:in \w+ )?(?:by|for|from|with|at)\b:? (?:{_NAME}|$)", "who"),
+    (3, rf"\A[\W_]*{_MADE}(?:(?:,| and| &|/) ?{_MADE})* (?:in (?:\w+ )?)?(?:by|for|from|with|at)\b:? (?:{_NAME}|$)", "who"),
     (2, rf"\b{_TECHNIQUE}(?: (?:and|or|in|partly|again) (?:\w+ )?)?(?: by| for)? {_NAME}", "'partly typed by Bob'"),
     (2, rf"\b(?:this|these|our|dieser?s?|cet?(?:te)?|est[ea]|quest[oa]|dit) (?:\w+ ){{0,3}}?{_THING}", "'this etext'"),
     (
         2,
-        rf"\b(?:this|the|present) (?:text|book|work|document|edition|version) (?:\w+,? ){{0,4}}?"
+        rf"\b(?:this|the|present) (?:text|book|work|document|edition|version) (?:\w+,? ){{0,6}}?"
         rf"(?:{_MADE}|derived|(?:previously|originally) published|in the public domain)\b",
         "'this work has been previously published in', 'this book scanned by'",
     ),
@@ -56,20 +56,25 @@ CLAIMS: Signs = (
         r"\b(?:e-?(?:text|book)s?|gutenberg|pg) ?(?:no\.?|number|#) ?#?\d+|\[#\d+\]|#\d+ in our series",
         "'eBook #150'",
     ),
-    (3, r"(?<![./\w])[\w-]+\.(?:txt|zip|html?|pdf|doc|tei)\b", "'gmill10.zip'"),
+    (4, r"\b[\w-]+\.(?:txt|zip|html?|pdf|doc|tei)\b", "'gmill10.zip'"),
     (3, r"\S@\S+\.\w|\bcompuserve|\be-?mail (?:me|us|to)\b|\b(?:bbs|voice/fax)\b", "how to reach somebody"),
-    (2, r"(?:\A|\n[ \t]*|\b(?:from|at|see|visit|via|on) |address |[(:<] ?)(?:https?:|www[.:]|ftp\b)", "where it comes from"),
     (
         2,
-        r"\A[\W_]*(?:(?:many|special|our|with|very|much|grateful|we|i) )*(?:thanks?\b|nous remercions|wir danken)",
+        r"(?:\A|\n[ \t]*|\b(?:from|at|see|visit|via|on) |address |[(:<] ?)(?:https?:|www[.:]|ftp\b)",
+        "where it comes from",
+    ),
+    (
+        2,
+        rf"\A[\W_]*(?:(?:many|special|our|with|very|much|grateful|we|i) )*"
+        rf"(?:thanks?|nous remercions|wir danken)\b(?: (?:are|is|you|due|given|so|much|to|la|le|der|dem))* {_NAME}",
         "thanks, to those who found or lent a book",
     ),
     (2, r"\bwe (?:also )?(?:have both|are (?:releasing|planning)|produce)|\blet (?:us|me) know\b", "plans"),
     (3, r"\A[\W_]*(?:title: .*\n(?:.*\n)*?author: |ebook no|credits?:|(?:the )?equipment\b|ocr\b)", "a field"),
     (
-        2,
+        3,
         r"\b(?:erstellt|ein?gescannt|digitali[sz]\w+|zur verfügung gestellt|numéris\w+|(?:préparé|produit) par|"
-        r"escane\w+|produzido|gescand|geproduceerd|skannat\w*|inskann\w+|korrekturl\w+|tuottan\w+)",
+        r"escane\w+|produzido|gescand|geproduceerd|skannat\w*|inskann\w+|korrekturl\w+|tuottan\w+|handog ng)",
         "in other languages",
     ),
 )
@@ -150,7 +155,7 @@ _BOOKMARKS = re.compile(
     r"^[^\w\n]*(?:the )?(?:e-?text|pg) editor['’`´]?s?['’`´]? bookmarks\b", re.IGNORECASE | re.MULTILINE
 )
 PARAGRAPH = re.compile(r"^[^\S\n]*\S.*(?:\n[^\S\n]*\S.*)*", re.MULTILINE)
-_BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)*")
+_GAP_BELOW = re.compile(r"(?:[^\S\n]*\n)+")
 
 _REACH = 16
 """So many paragraphs from a border may be the makers'."""
@@ -194,9 +199,7 @@ def without_makers(text: str, known: Known) -> str:
     # A note at the end goes on to the end.
     if not any(part.kept for part in bottom):
         cuts += _cuts(bottom[: -_REACH - 1 : -1], known)
-    for start, end in sorted(cuts, reverse=True):
-        text = _without(text, start, end)
-    return text
+    return _without(text, cuts)
 
 
 def _cuts(parts: Sequence[_Part], known: Known) -> list[tuple[int, int]]:
@@ -223,13 +226,16 @@ def _cuts(parts: Sequence[_Part], known: Known) -> list[tuple[int, int]]:
     # A row of asterisks below the credits goes with them.
     for place in range(1, len(theirs)):
         theirs[place] |= all(theirs[:place]) and not words(parts[place].text)
-    return [(part.start, part.end) for part, cut in zip(parts, theirs, strict=False) if cut]
+    runs = groupby(zip(parts, theirs, strict=False), key=lambda each: each[1])
+    stretches = [[part for part, _ in run] for cut, run in runs if cut]
+    return [(min(part.start for part in run), max(part.end for part in run)) for run in stretches]
 
 
 def _score(part: _Part, known: Known, begun: bool) -> float:
     """How much more a part sounds like the makers than like the work; ``begun``: the work has begun above it."""
     plain = words(part.text)
-    if not plain:
+    # A row of asterisks, and what links two addresses, belong to what stands around them.
+    if plain in ("", "or", "and"):
         return 0.0
     if plain in known.credits and " " in plain:
         return 9.0
@@ -241,7 +247,9 @@ def _score(part: _Part, known: Known, begun: bool) -> float:
     if not claims + context:
         return -5.0
     score = claims + context + work - 1.0 - len(part.text) / 300
-    return score if claims or score < 0 else -4.0 if begun else 0.5
+    if claims or score < 0:
+        return score
+    return 0.5 if context > 2 and not begun else -4.0
 
 
 def _is_prose(part: _Part, score: float) -> bool:
@@ -257,7 +265,7 @@ def _parts(text: str, start: int, known: Known) -> Iterator[_Part]:
         # A note ends at a larger gap, unless that stands right below its heading; one in brackets ends with them.
         note = note and not (body and text.count("\n", above, begin) > 2)
         body = note
-        if _NOTE.match(paragraph):
+        if _NOTE.match(paragraph[:200]):
             note, body = True, len(paragraph) > 80
         for first, last in _split(text, begin, end, known):
             yield _Part(first, last, text[first:last], note)
@@ -277,7 +285,8 @@ def _joined(text: str, start: int) -> Iterator[tuple[int, int]]:
         if match[0].lstrip(" *")[:1] == "[" and match[0].count("[") > match[0].count("]"):
             close = text.find("]", end, end + _LONGEST)
             if close >= 0 and text.find("[", end, close) < 0:
-                end = text.find("\n", close) if "\n" in text[close:] else len(text)
+                line_end = text.find("\n", close)
+                end = line_end if line_end >= 0 else len(text)
         elif begin == match.start() and len(match[0]) < 60 and _HEADING.fullmatch(match[0]):
             headed = begin
             continue
@@ -286,7 +295,7 @@ def _joined(text: str, start: int) -> Iterator[tuple[int, int]]:
 
 def _split(text: str, start: int, end: int, known: Known) -> Iterator[tuple[int, int]]:
     """A short paragraph, divided where credits begin below a title or a title below credits."""
-    if end - start < _LONGEST:
+    if end - start < _LONGEST and "\n\n" not in text[start:end]:
         lines = re.compile(r"^.*$", re.MULTILINE).finditer(text, start, end)
         titled = not _BEGINS.match(text, start)
         for place, line in enumerate(lines):
@@ -296,22 +305,28 @@ def _split(text: str, start: int, end: int, known: Known) -> Iterator[tuple[int,
     yield start, end
 
 
-def _without(text: str, start: int, end: int) -> str:
-    """A text without a stretch of whole lines: of the gaps above and below it the larger one stays."""
-    above, below = len(text[:start].rstrip()), _BLANK_LINES.match(text, end + 1)
-    assert below is not None
-    if text.count("\n", above, start) > text.count("\n", end, below.end()):
-        return text[:start] + text[below.end() :]
-    return text[:above] + text[end:]
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """A text without some stretches of whole lines: of the gaps above and below each the larger one stays."""
+    pieces, begin = [], 0
+    for start, end in sorted(spans):
+        above, below = text[begin:start], _GAP_BELOW.match(text, end)
+        body = above.rstrip()
+        longer = below is not None and above.count("\n", len(body)) > below[0].count("\n")
+        pieces.append(above if longer else body)
+        begin = below.end() if below is not None and longer else end
+    return "".join((*pieces, text[begin:]))
 
 
 def _without_bookmarks(text: str) -> str:
     """A text without the lists of bookmarks: a heading and what stands below it, up to the next larger gap."""
-    for heading in reversed(list(_BOOKMARKS.finditer(text))):
+    spans: list[tuple[int, int]] = []
+    for heading in _BOOKMARKS.finditer(text):
+        if spans and heading.start() < spans[-1][1]:
+            continue
         end = heading.end()
         for place, paragraph in enumerate(PARAGRAPH.finditer(text, heading.start())):
             if place > 1 and text.count("\n", end, paragraph.start()) > 2:
                 break
             end = paragraph.end()
-        text = _without(text, heading.start(), end)
-    return text
+        spans.append((heading.start(), end))
+    return _without(text, spans)
