@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from .makers import PARAGRAPH, Known, spaced, without_makers, words
-from .makers import PROJECT as PG
+from .makers import PARAGRAPH, Known, without_makers, words
+from .signs import PROJECT as PG
+from .signs import spaced
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ LETTERS: Shapes = (
 ENDS: Shapes = (
     (
         r"(?:this is )?(?:the )?(?:end|ende|fin|fine|fim|final|fino|finis|einde|slut|slutet|loppu|konec|koniec)\b"
-        r"(?: (?:of|de|du|des|do|del|della|da|van|dit|av|af|på|diese[rs]?|the|this|is|copyrighted|collected e-?texts)){0,4}"
+        r"(?: (?:of|de|du|des|do|del|della|da|van|dit|av|af|på|diese[rs]?|the|this|is|copyrighted|collected|e-?texts))"
+        r"{0,5}"
         r" (?:pro[jyg]e\w+ gutenberg|gutenberg(?:'s)? e-?(?:text|book))",
         "'*** END OF THE PROJECT GUTENBERG EBOOK', 'End of Project Gutenberg's', in the book's language too",
     ),
