@@ -30,14 +30,18 @@ CLAIMS: Signs = (
         rf"\b{_TECHNIQUE}(?: (?:and|or|in|partly|again) (?:\w+ )?)?(?: by| for| with)? {_NAME}",
         "'partly typed by Bob'",
     ),
-    (2, rf"\b(?:this|these|our|dieser?s?|cet?(?:te)?|est[ea]|quest[oa]|dit) (?:\w+ ){{0,3}}?{_THING}", "'this etext'"),
+    (
+        2,
+        rf"\b(?:this|these|our|dieser?s?|cet?(?:te)?|est[ea]|quest[oa]|dit) (?:\w+ ){{0,3}}?{_THING}\b",
+        "'this etext'",
+    ),
     (
         2,
         rf"\b(?:this|the|present) (?:text|book|work|document|edition|version) (?:\w+,? ){{0,6}}?"
         rf"(?:{_MADE}|derived|(?:previously|originally) published|in the public domain)\b",
         "'this work has been previously published in', 'this book scanned by'",
     ),
-    (2, rf"\bthis is (?:the|an?|our) (?:\S+ ){{0,4}}?(?:{PROJECT}|version|re-?transcription|{_THING})", "what it is"),
+    (2, rf"\bthis is (?:the|an?|our) (?:\S+ ){{0,4}}?(?:{PROJECT}|version|re-?transcription|{_THING})\b", "what it is"),
     (
         2,
         rf"\A[\W_]*(?:the |an? )?(?:\**copyrighted\** )?(?:{PROJECT}(?:'?s)? )?{_THING}\b",
