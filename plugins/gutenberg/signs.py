@@ -7,6 +7,8 @@ import re
 Signs = tuple[tuple[float, str, str], ...]
 
 PROJECT = r"(?:pro[jyg]e\w+ )?gutenberg"
+# Books are written of Gutenberg himself.
+_ITSELF = r"(?:pro[jyg]e\w+ gutenberg|gutenberg proje[ck]t)"
 _TECHNIQUE = (
     r"(?:(?:re-?|partially |mostly )?(?:typed|keyed|scanned|digiti[sz]ed|proof(?:ed|-?read)|ocr'?e?d)|"
     r"(?:typing|keying|scanning|proof-?(?:reading|ing)|additional editing|formatting|mark-?up|digiti[sz]ation|ocr))"
@@ -24,10 +26,10 @@ _THING = r"(?:e-?(?:text|book)s?|(?:electronic|digital|online|html|ascii) \w+|fi
 # In the patterns a space stands for any gap, and case does not matter. However often a sign is found, it counts once.
 
 CLAIMS: Signs = (
-    (3, rf"\A[\W_]*{_MADE}{_ALSO} (?:in (?:\w+ )?)?(?:by|from)\b:? (?:{_NAME}|$)", "who"),
+    (3, rf"\A[\W_]*{_MADE}{_ALSO} (?:in (?:\w+ )?|for (?:pg|pro\w+ gutenberg) )?(?:by|from)\b:? (?:{_NAME}|$)", "who"),
     (
         2,
-        rf"\b{_TECHNIQUE}(?: (?:and|or|in|partly|again) (?:\w+ )?)?(?: by| for| with)? {_NAME}",
+        rf"\b{_TECHNIQUE}(?: (?:and|or|in|partly|again) (?:\w+ )?)?(?: by| for| with) {_NAME}",
         "'partly typed by Bob'",
     ),
     (
@@ -41,7 +43,7 @@ CLAIMS: Signs = (
         rf"(?:{_MADE}|derived|(?:previously|originally) published|in the public domain)\b",
         "'this work has been previously published in', 'this book scanned by'",
     ),
-    (2, rf"\bthis is (?:the|an?|our) (?:\S+ ){{0,4}}?(?:{PROJECT}|version|re-?transcription|{_THING})\b", "what it is"),
+    (2, rf"\bthis is (?:the|an?|our) (?:\S+ ){{0,4}}?(?:{_ITSELF}|version|re-?transcription|{_THING})\b", "what it is"),
     (
         2,
         rf"\A[\W_]*(?:the |an? )?(?:\**copyrighted\** )?(?:{PROJECT}(?:'?s)? )?{_THING}\b",
@@ -49,7 +51,8 @@ CLAIMS: Signs = (
     ),
     (
         2,
-        rf"\A[\W_]*(?:the )?internet wiretap|\b(?:for|to|by|from) {PROJECT}\b|\bpgdp\.net|online distributed proof",
+        rf"\A[\W_]*(?:the )?internet wiretap|\b(?:for|to|by|from|this) (?:the )?{_ITSELF}\b|\bpgdp\.net|"
+        r"online distributed proof",
         "whose",
     ),
     (
@@ -81,7 +84,7 @@ CLAIMS: Signs = (
 )
 """What only someone says who speaks of this very file: without a claim, the other signs do not make a credit."""
 CONTEXT: Signs = (
-    (2, rf"\b{PROJECT}\b|\bpg\b|\bdistributed proof|\bpgdp\b|\bwiretap", "the project and its like"),
+    (2, rf"\b{_ITSELF}\b|\bpg\b|\bdistributed proof|\bpgdp\b|\bwiretap", "the project and its like"),
     (
         2,
         r"\be-?(?:text|book)s?\b|\belectronic(?:ally)? (?:text|edition|version|compared)|\bon-?line (?:book|edition)",
@@ -154,7 +157,7 @@ NOTE = re.compile(
         r"\W{0,2}s?\W? ?(?:end|foot)?notes?\b|editorial note|note de l'éditeur|notes from (?:pg|project)|typographical|"
         r"about (?:this|the) (?:online|electronic) edition|(?:information|notes?) (?:about|on) (?:this |the )?e-?text|"
         r"this (?:e-?)?text (?:includes|uses|contains|is intended|looks?)|"
-        r"anmerkung(?:en)? (?:zur|des) trans|notes? (?:du|de la|sur la) trans|notas? d[eo]l? trans|nota del tras|"
+        r"anmerkung(?:en)? (?:zur|des) trans|notes? (?:du|de la|sur la) trans|notas? d[eo]l? trans|not[ae] del tras|"
         r"opmerkingen van de bewerker)"
     ),
     re.IGNORECASE,

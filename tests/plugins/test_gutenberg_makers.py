@@ -307,6 +307,8 @@ LOOKALIKES = [
     "Thanks to the rain, the road was empty. Many thanks, said the driver.",
     "Prepared by long practice, she entered. The volunteers had donated a flag.",
     "To the memory of my brother",
+    "In the dark of the room she scanned Aunt Mary's face.",
+    "They sat by Gutenberg's couch, and his press was donated to the library.",
     "In this order they filed aboard, and the driver said:",
     "This book is for Emma, who made it.",
     "Printed by Marsh & Co, at the Press in Springfield",
