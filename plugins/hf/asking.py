@@ -38,11 +38,13 @@ def ask(path: str, **params: Any) -> Any:
 
 
 def _read(path: str, params: dict[str, Any]) -> Any:
-    from huggingface_hub import constants, get_session, utils
+    from huggingface_hub import constants, get_session, get_token, utils
 
-    hub: Any = utils  # its names are loaded when they are used, which type checkers do not see
+    # Not the library's own headers: to make them, it asks the hub for a list, and waits for its end.
+    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    headers = {"authorization": f"Bearer {token}"} if token else {}
     until, body = time.monotonic() + DEADLINE_SECONDS, bytearray()
-    request = {"headers": hub.build_hf_headers(), "params": params, "timeout": STALL_SECONDS, "follow_redirects": True}
+    request = {"headers": headers, "params": params, "timeout": STALL_SECONDS, "follow_redirects": True}
     session: Any = get_session()
     with session.stream("GET", f"{constants.ENDPOINT}/api/{path}", **request) as response:
         for piece in response.iter_bytes():
@@ -54,6 +56,7 @@ def _read(path: str, params: dict[str, Any]) -> Any:
         # Told from the body, which a response that is read in pieces does not keep.
         kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
         whole = type(response)(response.status_code, headers=kept, content=bytes(body), request=response.request)
+    hub: Any = utils  # its names are loaded when they are used, which type checkers do not see
     hub.hf_raise_for_status(whole)
     return json.loads(body)
 
