@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from charrnn.config.options import Group, Options, Repeated
 from charrnn.run.checkpoint import find_model
+from charrnn.run.text import Consent
 
 
 class ModelOptions(Options):
@@ -29,3 +30,15 @@ class PluginOptions(Options):
     """A module with a corpus of your own; can be given several times."""
     block_plugin: Repeated = ()
     """A plugin that is not to be loaded; can be given several times."""
+
+
+class TextOptions(PluginOptions):
+    """Which text may be opened."""
+
+    trust: bool = False
+    """Open the text that the run names, wherever that is. Without it only text in the run's folder, in your cache or
+    of --corpus is opened, and nothing is downloaded."""
+
+    def consent(self, corpus: tuple[str, ...] = ()) -> Consent:
+        """What these flags agree to."""
+        return Consent(corpus, self.plugin, self.block_plugin, self.trust)
