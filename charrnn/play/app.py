@@ -20,6 +20,7 @@ from charrnn.config.options import AtLeast0, AtLeast1, told
 from charrnn.errors import ConfigError, UserError
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import Sampling, generate
+from charrnn.play.guard import Guard
 from charrnn.text.vocab import Vocabulary
 
 Models: TypeAlias = Mapping[str, tuple[CharLSTM, Vocabulary]]
@@ -76,8 +77,10 @@ def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
 
     Otherwise a page from elsewhere that points its own name at this machine could read what the models write.
     """
+    page = make_page(models)
     # FastAPI's documentation would load scripts from another server.
     app = FastAPI(openapi_url=None)
+    app.add_middleware(Guard, functions=page.fns.keys())
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
     @app.exception_handler(RequestValidationError)
@@ -91,9 +94,7 @@ def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
         return StreamingResponse(pieces, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
 
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    gr.mount_gradio_app(
-        app, make_page(models), path="/", theme=theme, css=CSS, footer_links=[], run_history=False, max_file_size=0
-    )
+    gr.mount_gradio_app(app, page, path="/", theme=theme, css=CSS, footer_links=[], run_history=False, max_file_size=0)
     return app
 
 
@@ -141,7 +142,7 @@ def make_page(models: Models) -> gr.Blocks:
                 texts = {box: text + piece for (box, text), piece in zip(texts.items(), pieces, strict=True)}
                 yield texts
 
-        compare.input(lambda on: gr.Column(visible=on), compare, second_column, queue=False, api_visibility="private")
+        compare.input(lambda on: gr.Column(visible=on), compare, second_column, api_visibility="private")
         streaming = gr.on(
             [write.click, go_on.click, prompt.submit],
             stream,
