@@ -110,8 +110,6 @@ def measure(
 ) -> dict[str, Any]:
     """The loss of a text, and what else was asked for."""
     result: dict[str, Any] = figures(evaluate(model, tokens))
-    if not math.isfinite(result["loss"]):
-        raise CheckpointError("the model gives no numbers: its training has diverged; use another checkpoint")
     if options.fit_temperature:
         fitted = fit_temperature(model, tokens)
         result["fitted_temperature"] = {
@@ -129,5 +127,8 @@ def measure(
 
 
 def figures(loss: Loss) -> dict[str, float]:
-    """A loss in nats and in bits per character, and of how many."""
+    """A loss in nats and in bits per character, and of how many; raises `CheckpointError` if it is no number."""
+    if not math.isfinite(loss.nats):
+        advice = "use another checkpoint, or, with --dynamic, a lower --learning-rate"
+        raise CheckpointError(f"the model gives no numbers: it has diverged; {advice}")
     return {"loss": loss.nats, "bpc": loss.bpc, "characters": loss.num_characters}

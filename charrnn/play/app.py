@@ -62,13 +62,17 @@ def complete(models: Models, wanted: Completion, most: int = MAX_LENGTH) -> Iter
 
 def _pieces(characters: Iterator[str], most: int) -> Iterator[str]:
     piece, end = "", time.monotonic() + INTERVAL
-    for character in characters:
-        piece += character
-        if len(piece) == most:
-            time.sleep(max(0.0, end - time.monotonic()))
-        if time.monotonic() >= end:
-            yield piece
-            piece, end = "", time.monotonic() + INTERVAL
+    try:
+        for character in characters:
+            piece += character
+            if len(piece) == most:
+                time.sleep(max(0.0, end - time.monotonic()))
+            if time.monotonic() >= end:
+                yield piece
+                piece, end = "", time.monotonic() + INTERVAL
+    except UserError as error:
+        # The status has been sent: that the model cannot go on can only be said in its place.
+        piece += f"\nerror: {error}\n"
     yield piece
 
 

@@ -184,7 +184,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
     path = _training(folder, "safetensors")
     try:
-        return read_training(folder) | load_file(regular(path, folder))
+        return load_file(regular(path, folder)) | read_training(folder)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {reason(error)}") from error
 

@@ -19,6 +19,8 @@ from safetensors.numpy import load_file, save_file
 from charrnn.cli import main
 from charrnn.model.lstm import CharLSTM
 from charrnn.run.checkpoint import find_model
+from charrnn.run.text import content_digest
+from charrnn.text.store import open_store
 from charrnn.text.store_builder import build_store
 from tests.conftest import make_text
 from tests.run.test_earlier_versions import MADE
@@ -83,7 +85,7 @@ def evil(gift: Path) -> Path:
     """A module in the working folder that the run names as its plugin; it makes a file when it is imported."""
     Path("evil.py").write_text(
         "import pathlib, charrnn\npathlib.Path('harm').touch()\n\n\n@charrnn.hookimpl\n"
-        "def register_corpora(register):\n    register('evil', lambda name: [open('words.txt').read()])\n"
+        "def register_corpora(register):\n    register('evil', lambda name: [pathlib.Path('words.txt').read_text()])\n"
     )
     Path("words.txt").write_text(make_text(4_000))
     change(gift, "training.json", settings(plugin=["evil"], corpus=["evil:x"]))
@@ -94,10 +96,11 @@ def test_the_plugin_that_a_run_names_is_not_imported(evil: Path, capsys: Output)
     for command in (*COMMANDS, (*EVAL, "--trust"), ("report", "gift", "--trust"), ("runs", ".")):
         main(list(command))
         assert not evil.exists(), command
+    capsys.readouterr()
     assert "--plugin evil" in refused(capsys, *EVAL)
 
 
-def test_it_is_if_its_reader_says_so(evil: Path, capsys: Output) -> None:
+def test_it_is_if_its_reader_says_so(evil: Path) -> None:
     assert main([*EVAL, "--trust", "--plugin", "evil"]) == 0
     assert evil.exists()
 
@@ -106,7 +109,7 @@ SPECS = (
     "files:/etc/shadow",
     "hf:someone/something",
     "gutenberg:1597",
-    "files:words.txt",
+    "files:other.txt",
     "python:",
     "evil:x",
     "files:",
@@ -118,7 +121,7 @@ SPECS = (
 def test_the_text_that_a_run_names_is_opened_only_after_a_word(
     name: str, spec: str, gift: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("words.txt").write_text(make_text(4_000))
+    Path("other.txt").write_text(make_text(4_000))
 
     def opened(*_: Any, **__: Any) -> Any:
         raise AssertionError("it was opened")
@@ -213,11 +216,6 @@ def test_a_store_that_is_not_what_it_says_is_passed_over(
 def test_ids_beyond_the_vocabulary_are_refused_whatever_the_digest_says(gift: Path, capsys: Output) -> None:
     store = make_store(gift / "store")
     unlike(store, "ids")
-    digests = [hashlib.file_digest(open(store / f"{name}.bin", "rb"), "md5").hexdigest() for name in ("train",)]
-    assert digests
-    from charrnn.run.text import content_digest
-    from charrnn.text.store import open_store
-
     digest = content_digest(open_store(store))
     manifest = json.loads((store / "store.json").read_text()) | {"digest": digest}
     (store / "store.json").write_text(json.dumps(manifest))
@@ -363,13 +361,13 @@ def test_a_shape_that_its_weights_do_not_have_is_refused_before_it_is_made(
 
 TENSORS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "turned": lambda w: w | {"lstms.0.weight_hh_l0": w["lstms.0.weight_hh_l0"].T.copy()},
-    "scalar": lambda w: w | {"output.bias": np.float32(0).reshape(())},
+    "scalar": lambda w: w | {"output.bias": np.zeros((), np.float32)},
     "missing": lambda w: {name: w[name] for name in w if name != "lstms.1.bias_ih_l0"},
     "additional": lambda w: w | {"lstms.2.bias_ih_l0": w["lstms.1.bias_ih_l0"]},
     "half": lambda w: {name: value.astype(np.float16) for name, value in w.items()},
     "double": lambda w: {name: value.astype(np.float64) for name, value in w.items()},
     "whole": lambda w: w | {"output.bias": w["output.bias"].astype(np.int64)},
-    "empty": lambda w: {},
+    "empty": lambda w: dict(list(w.items())[:0]),
     "one only": lambda w: {"output.bias": w["output.bias"]},
     "no rows": lambda w: w | {"embedding.weight": w["embedding.weight"][:0]},
 }
@@ -506,7 +504,7 @@ def test_one_bad_run_does_not_hide_the_others(
 # Names and rights.
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "x/" * 3000, "gift/config.json/more", "\x1b]0;x\x07"])
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, "gift/config.json/more", "\x1b]0;x\x07"])
 def test_a_name_that_cannot_be_is_one_line(name: str, capsys: Output) -> None:
     for command in (["sample", name], ["eval", name, "--split", "val"], ["report", name], ["export", name, "out"]):
         refused(capsys, *command)
