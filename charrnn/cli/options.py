@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from charrnn.config.options import Group, Options, Repeated
 from charrnn.run.checkpoint import find_model
-from charrnn.run.text import Consent
+
+# `charrnn sample`, which opens no text, must not wait for what does.
+if TYPE_CHECKING:
+    from charrnn.run.text import Consent
 
 
 class ModelOptions(Options):
@@ -41,4 +44,6 @@ class TextOptions(PluginOptions):
 
     def consent(self, corpus: tuple[str, ...] = ()) -> Consent:
         """What these flags agree to."""
+        from charrnn.run.text import Consent
+
         return Consent(corpus, self.plugin, self.block_plugin, self.trust)
