@@ -24,7 +24,8 @@ BODY_SECONDS = 10
 """In which a body must have come."""
 
 READ = re.compile(
-    r"/|/complete|/theme\.css|/gradio_api/(queue/data|heartbeat/\w+)|/(assets|static)(/[\w-][\w.-]*)+", re.ASCII
+    r"/|/complete|/favicon\.ico|/theme\.css|/gradio_api/(queue/data|heartbeat/\w+)|/(assets|static)(/[\w-][\w.-]*)+",
+    re.ASCII,
 )
 """Paths of GET."""
 SESSION = re.compile(rb"session_hash=[a-z0-9]{1,64}")
