@@ -552,3 +552,24 @@ def test_a_checkpoint_named_directly_is_verified(name: str, gift: Path, capsys: 
     assert f"{name} is not what was written" in refused(capsys, "sample", str(folder))
     (folder / "manifest.json").unlink()
     assert "manifest.json is missing" in refused(capsys, "export", str(folder), "out")
+
+
+def test_a_run_that_is_resumed_imports_no_plugin_of_its_own(gift: Path, capsys: Output) -> None:
+    Path("evil.py").write_text("import pathlib\npathlib.Path('harm').touch()\n")
+    path = gift / "config.json"
+    for plugin in (["evil"], "evil", 3):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"plugin": plugin}))
+        assert "give --plugin for those you trust" in refused(capsys, "train", "--run-dir", "gift", "--resume")
+    assert not Path("harm").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_a_model_that_gives_no_numbers_is_one_line(value: float, gift: Path, capsys: Output) -> None:
+    make_store(gift / "store")
+    for folder in gift.glob("checkpoints/*"):
+        weights = load_file(folder / "model.safetensors")
+        weights["output.weight"][:] = value
+        save_file(weights, folder / "model.safetensors")
+        seal(folder)
+    for command in (COMMANDS[0], EVAL, ("report", "gift")):
+        assert "gives no numbers" in refused(capsys, *command)
