@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charrnn.cli.options import ModelOptions, PluginOptions
+from charrnn.cli.options import ModelOptions, TextOptions
 from charrnn.config.options import NotNegative, Repeated
 from charrnn.config.sources import from_saved
 from charrnn.distributed.machine import keep_freed_memory, one_blas_thread, share_of_cores
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.foreign import is_there
 from charrnn.model.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
 from charrnn.model.evaluation import Loss, evaluate, fit_temperature
 from charrnn.model.folder import load_model
@@ -26,12 +28,12 @@ from charrnn.run.checkpoint import read_training
 from charrnn.run.text import trained_text
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.plugins import Corpora
-from charrnn.text.store import TokenStore, is_store
+from charrnn.text.store import TokenStore
 from charrnn.text.store_builder import build_store
 from charrnn.text.vocab import Vocabulary
 
 
-class EvalOptions(ModelOptions, PluginOptions):
+class EvalOptions(ModelOptions, TextOptions):
     """Measure a trained model's exact loss on any text, and print it as JSON.
 
     Example: charrnn eval runs/my-run --split val
@@ -59,7 +61,7 @@ def main(args: Sequence[str]) -> int:
     if not options.dynamic and (options.learning_rate, options.decay) != (LEARNING_RATE, DECAY):
         raise ConfigError("--learning-rate and --decay are those of --dynamic: add it")
     folder = options.find_model()
-    if options.split != "all" and not (folder / "training.json").exists():
+    if options.split != "all" and not is_there(folder / "training.json"):
         raise ConfigError(f"{options.run} is a model alone, which does not say what its --split {options.split} is")
     model, vocab = load_model(folder)
     keep_freed_memory()
@@ -84,8 +86,7 @@ def own_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: P
     """The run's own text, of which training has set something apart."""
     if options.split == "all":
         raise ConfigError("no text is given: add --corpus SCHEME:ARGUMENT, or --split val for the run's own")
-    where = options.run if is_store(options.run / "store") else temporary
-    return trained_text(folder, vocab, where, plugin=options.plugin, block_plugin=options.block_plugin)
+    return trained_text(folder, vocab, temporary, options.consent())
 
 
 def given_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: Path) -> TokenStore:
@@ -126,5 +127,8 @@ def measure(
 
 
 def figures(loss: Loss) -> dict[str, float]:
-    """A loss in nats and in bits per character, and of how many."""
+    """A loss in nats and in bits per character, and of how many; raises `CheckpointError` if it is no number."""
+    if not math.isfinite(loss.nats):
+        advice = "use another checkpoint, or, with --dynamic, a lower --learning-rate"
+        raise CheckpointError(f"the model gives no numbers: it has diverged; {advice}")
     return {"loss": loss.nats, "bpc": loss.bpc, "characters": loss.num_characters}

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -25,9 +26,10 @@ SAMPLES = "samples.jsonl"
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    # A name that nobody can guess, and a file that is new: a link that lies in the folder is not written through.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+        with open(temporary, "x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
