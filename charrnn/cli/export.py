@@ -11,6 +11,7 @@ from charrnn.cli.options import ModelOptions
 from charrnn.config.options import Group
 from charrnn.errors import CheckpointError
 from charrnn.model.folder import MODEL_FILES, load_model
+from charrnn.printable import one_line
 
 
 class ExportOptions(ModelOptions):
@@ -36,5 +37,5 @@ def main(args: Sequence[str]) -> int:
         raise CheckpointError(f"{options.folder} is there already: choose another folder") from error
     except OSError as error:
         raise CheckpointError(f"cannot write {options.folder}: {error.strerror}") from error
-    print(f"{options.folder}: load it with charrnn.CharLSTM.from_pretrained({str(options.folder)!r})")
+    print(f"{one_line(options.folder)}: load it with charrnn.CharLSTM.from_pretrained({str(options.folder)!r})")
     return 0

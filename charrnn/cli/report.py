@@ -14,6 +14,7 @@ from charrnn.distributed.machine import share_of_cores
 from charrnn.errors import CheckpointError, UserError
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
+from charrnn.printable import one_line
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
 from charrnn.run.checkpoint import read_training
@@ -49,7 +50,7 @@ def main(args: Sequence[str]) -> int:
     page = render(run.resolve().name, facts(metrics, folder, model, vocab), metrics, samples, model, vocab, texts)
     target = run / "report.html"
     write_text(target, page)
-    print(target)
+    print(one_line(target))
     return 0
 
 

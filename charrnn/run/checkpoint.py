@@ -222,7 +222,8 @@ def find_model(run: Path, which: str = "best") -> Path:
         try:
             verify(folder)
         except DamagedError as error:
-            LOG.warning("%s: looking for another checkpoint", error)
+            if folder.exists():  # else a trainer has just removed it
+                LOG.warning("%s: looking for another checkpoint", error)
         else:
             return folder
     raise CheckpointError(f"{run} holds no {'whole ' if candidates else ''}checkpoint: is it the folder of a run?")
