@@ -142,7 +142,7 @@ class Corpus:
             size: Any = self.size(spec.argument, **dict(spec.options)) if self.size else None
             if size is not None and (not isinstance(size, Real) or not 0 <= size < math.inf):
                 raise TypeError(f"its size is {size!r}, not a number of bytes")
-            return None if size is None else int(size)
+            return None if size is None else math.ceil(size)
 
     def documents(self, spec: CorpusSpec) -> Iterator[Iterator[str]]:
         """Yields each document as an iterator of non-empty pieces, to be read to its end before the next."""
