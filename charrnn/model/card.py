@@ -20,7 +20,7 @@ tags: [charrnn, char-rnn, lstm]
 
 # A character-level LSTM language model
 
-Trained with [charrnn](https://pypi.org/project/charrnn/) on {trained_on}, {step} steps.
+Trained with charrnn, a trainer of character-level language models, on {trained_on}, {step} steps.
 {measured}
 ```python
 from pathlib import Path

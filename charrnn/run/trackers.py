@@ -97,7 +97,7 @@ class Tracker:
 
     def _init(self, kind: str, project: str, config: Mapping[str, Any], **options: Any) -> None:
         if find_spec(kind) is None:
-            raise ConfigError(f"{kind} is not installed: pip install 'charrnn[{kind}]', or use another --tracker")
+            raise ConfigError(f"{kind} is not installed: pip install {kind}, or use another --tracker")
         plain = {
             encodable(key): value if isinstance(value, int | float) else encodable(str(value))
             for key, value in config.items()
