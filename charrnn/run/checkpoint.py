@@ -112,7 +112,7 @@ def verify(folder: Path) -> None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{folder} has format {manifest['format']}; this version reads format {FORMAT}")
+            raise CheckpointError(_of_another_format(folder, manifest["format"]))
         checksums = dict(manifest["sha256"])
         for name in (*MODEL_FILES, *TRAINING_FILES):
             if _checksum(folder / name) != checksums[name]:
@@ -123,6 +123,11 @@ def verify(folder: Path) -> None:
         raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"{folder / MANIFEST} is damaged") from error
+
+
+def _of_another_format(folder: Path, number: object) -> str:
+    advice = "use the charrnn that wrote it, or start a new run in another --run-dir"
+    return f"{folder} has format {number}; this version reads format {FORMAT}: {advice}"
 
 
 def checkpoints(parent: Path) -> list[Path]:
@@ -166,7 +171,7 @@ def read_training(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{_training(folder, 'json')} cannot be read: {error}") from error
     if values.get("format") != FORMAT:
-        raise CheckpointError(f"{folder} has format {values.get('format')}; this version reads format {FORMAT}")
+        raise CheckpointError(_of_another_format(folder, values.get("format")))
     return values
 
 

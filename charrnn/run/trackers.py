@@ -215,7 +215,8 @@ class Wandb(Tracker):
             with self._spared("the table of all samples"):
                 self._run.summary["all_samples"] = wandb.Table(columns=list(COLUMNS), data=data)
         if failed:
-            self._run.finish(exit_code=1)
+            with self._spared("the end of the run"):
+                self._run.finish(exit_code=1)
         super().finish(failed)
         if not offline:
             return ""

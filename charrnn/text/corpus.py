@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
 from urllib.parse import unquote
 
 from charrnn.errors import CorpusError, UserError
@@ -140,10 +139,10 @@ class Corpus:
         """About how many bytes of UTF-8 a spec has; ``None`` if the loader cannot tell before it reads them."""
         self.check(spec)
         with aside(), self._blamed(spec):
-            size: Any = self.size(spec.argument, **dict(spec.options)) if self.size else None
-            if size is not None and (not isinstance(size, Real) or not 0 <= size < math.inf):
+            size: object = self.size(spec.argument, **dict(spec.options)) if self.size else None
+            if not (size is None or (isinstance(size, Real) and 0 <= float(size) < math.inf)):
                 raise TypeError(f"its size is {size!r}, not a number of bytes")
-            return None if size is None else math.ceil(size)
+            return None if size is None else math.ceil(float(size))
 
     def documents(self, spec: CorpusSpec) -> Iterator[Iterator[str]]:
         """Yields each document as an iterator of non-empty pieces, to be read to its end before the next."""

@@ -94,7 +94,10 @@ class TrainingState:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Goes on from what `state_dict` gave, on any number of processes; raises `CheckpointError` if it cannot."""
         if saved.get("version", VERSION) != VERSION:  # before versions were written there was only this one
-            raise CheckpointError(f"the state has version {saved['version']}; this charrnn reads version {VERSION}")
+            raise CheckpointError(
+                f"the state has version {saved['version']}; this charrnn reads version {VERSION}: "
+                "use the charrnn that wrote it, or start a new run in another --run-dir"
+            )
         optimizer, device = self.learner.optimizer, self.learner.accelerator.device
         for name, parameter in self.learner.model.named_parameters():
             prefix = f"optimizer.{name}."
