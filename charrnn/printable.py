@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls, C0 but for newline and tab, DEL, C1
@@ -35,6 +37,18 @@ def one_line(text: object) -> str:
 def encodable(text: str) -> str:
     """A text that UTF-8 has: halves of surrogate pairs are written out, all else is as it was."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@contextmanager
+def named_in_utf8(folder: Path) -> Iterator[Path]:
+    """A folder by a name that is UTF-8, that of a link to it if need be: some libraries know no others."""
+    if encodable(str(folder)) == str(folder):
+        yield folder
+        return
+    with TemporaryDirectory(prefix="charrnn-name-") as parent:
+        link = Path(parent, "folder")
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link
 
 
 def in_json(text: str) -> str:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from charrnn.errors import CheckpointError, VocabularyError
+from charrnn.printable import named_in_utf8
 from charrnn.text.vocab import Vocabulary
 
 # torch takes more than a second to import: `charrnn sample`, which needs the weights alone, must not wait for it.
@@ -39,7 +40,8 @@ def load_model(folder: Path) -> tuple[CharLSTM, Vocabulary]:
     vocab = Vocabulary.load(folder / "vocab.json")
     try:
         model = CharLSTM(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        load_tensors(model, folder / "model.safetensors", strict=True)
+        with named_in_utf8(folder) as named:
+            load_tensors(model, named / "model.safetensors", strict=True)
     except (SafetensorError, RuntimeError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
     if model.vocab_size != len(vocab):

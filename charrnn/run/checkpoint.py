@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 
 from charrnn.errors import CheckpointError
 from charrnn.model.folder import MODEL_FILES, save_model
+from charrnn.printable import named_in_utf8
 from charrnn.text.vocab import Vocabulary
 
 # torch takes more than a second to import: `charrnn sample`, which only looks for a model here, must not wait for it.
@@ -180,7 +181,8 @@ def read_state(folder: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     try:
-        return read_training(folder) | load_file(_training(folder, "safetensors"))
+        with named_in_utf8(folder) as named:
+            return read_training(folder) | load_file(_training(named, "safetensors"))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{_training(folder, 'safetensors')} cannot be read: {error}") from error
 

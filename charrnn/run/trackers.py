@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
 from charrnn.errors import ConfigError
-from charrnn.printable import encodable, printable, quoted
+from charrnn.printable import encodable, named_in_utf8, printable, quoted
 from charrnn.run.folder import METRICS, read_json, read_lines, write_json
 from charrnn.run.shading import shaded_html
 
@@ -42,6 +43,7 @@ class Tracker:
         self.rows: list[Row] = []
         self.told_until = 0
         self._complaints: set[str] = set()
+        self._names = ExitStack()
 
     def resume(self, rows: Sequence[Row], told_until: int) -> None:
         """Before `start`: takes over what an earlier attempt left."""
@@ -78,6 +80,7 @@ class Tracker:
             for tracker in self.accelerator.trackers:
                 tracker.finish()
         self.accelerator.trackers = []
+        self._names.close()
         return ""
 
     @contextmanager
@@ -102,8 +105,11 @@ class Tracker:
             encodable(key): value if isinstance(value, int | float) else encodable(str(value))
             for key, value in config.items()
         }
-        self.accelerator.log_with = filter_trackers(kind, self.run_dir)
-        self.accelerator.project_configuration.set_directories(str(self.run_dir))
+        folder = str(self._names.enter_context(named_in_utf8(self.run_dir)))
+        self.accelerator.log_with = filter_trackers(kind, folder)
+        self.accelerator.project_configuration.set_directories(folder)
+        if kind == "wandb":
+            options["dir"] = folder
         with _one_line(kind):
             self.accelerator.init_trackers(encodable(project), plain, {kind: options})
 
@@ -140,6 +146,8 @@ class Wandb(Tracker):
             with _one_line("wandb"):
                 known = wandb.login(prompt=False)
             mode = mode or ("online" if known else "offline")
+        # The client keeps the command line, and would fail at a name in it that is not UTF-8.
+        sys.argv[1:] = map(encodable, sys.argv[1:])
         id_file = self.run_dir / "wandb.json"
         if not id_file.exists():
             write_json(id_file, {"id": secrets.token_hex(4)})
