@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from charrnn.errors import UserError
-from charrnn.printable import one_line, printable
+from charrnn.printable import encodable, one_line, printable
 
 
 class GoneError(UserError):
@@ -41,6 +41,8 @@ class Stream:
 
     def write(self, text: str) -> int:
         """Writes a text, or nothing on a stream that is gone."""
+        # Python's own stream would write some halves of surrogate pairs as raw bytes where the locale is C.
+        text = text if text.isascii() else encodable(text)
         if not self.lost:
             try:
                 try:
