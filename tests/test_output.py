@@ -91,7 +91,18 @@ def test_training_goes_on_without_output(where: str, said: str | None, text_file
 def test_a_terminal_that_is_closed_ends_no_training(text_file: Path) -> None:
     """As after `disown`: no signal comes, but the terminal is gone, and with it tqdm's bar."""
     ours, theirs = pty.openpty()
-    command = [*DIRECT, *FLAGS, "--max-steps", "3000", "--corpus", f"files:{text_file}", "--run-dir", "run"]
+    command = [
+        *DIRECT,
+        *FLAGS,
+        "--sample-every",
+        "100",
+        "--max-steps",
+        "1000",
+        "--corpus",
+        f"files:{text_file}",
+        "--run-dir",
+        "run",
+    ]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
@@ -100,7 +111,7 @@ def test_a_terminal_that_is_closed_ends_no_training(text_file: Path) -> None:
         os.close(ours)
         step = last_step(Path("run"))
         assert process.wait(timeout=120) == 0
-    assert step < 3000
+    assert step < 1000
     assert status(Path("run"))["state"] == "finished"
 
 
@@ -111,7 +122,16 @@ def last_step(run_dir: Path) -> int:
 @pytest.mark.parametrize("is_ignored", [False, True])
 def test_a_hangup_saves_and_ends_unless_it_is_ignored(is_ignored: bool, text_file: Path) -> None:
     command = ["nohup", *DIRECT] if is_ignored else DIRECT
-    flags = ("--max-steps", "2000" if is_ignored else "100000", "--corpus", f"files:{text_file}", "--run-dir", "run")
+    flags = (
+        "--sample-every",
+        "100",
+        "--max-steps",
+        "1000" if is_ignored else "100000",
+        "--corpus",
+        f"files:{text_file}",
+        "--run-dir",
+        "run",
+    )
     process = start(command, *FLAGS, *flags)
     wait_until(lambda: rows_of(Path("run/metrics.jsonl")), process)
     process.send_signal(signal.SIGHUP)
