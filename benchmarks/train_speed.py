@@ -34,8 +34,9 @@ from charrnn.distributed.accelerator import start_accelerator
 from charrnn.distributed.machine import settings_of_training
 from charrnn.distributed.stopping import StopRequest
 from charrnn.run.folder import RunFolder
+from charrnn.training.due import measure
 from charrnn.training.job import Job
-from charrnn.training.loop import measure, train_to_end
+from charrnn.training.loop import train_to_end
 from charrnn.training.preparation import begin, claim, prepare, read_inputs
 
 

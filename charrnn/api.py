@@ -14,6 +14,7 @@ from charrnn.model.evaluation import Loss, evaluate
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import SamplingKeywords, generate
+from charrnn.output import guarded
 from charrnn.run.checkpoint import find_model
 from charrnn.text.vocab import Vocabulary
 
@@ -70,6 +71,7 @@ def fit(corpus: str | Sequence[str] = (), **settings: Unpack[Keywords]) -> Model
 
     given = {**settings, "corpus": corpus} if corpus else settings
     config = resolve(given, "gpu" if torch.cuda.is_available() else "laptop")
-    with closing(StopRequest()) as stop:
+    with guarded() as output, closing(StopRequest()) as stop:
+        output.matters = False
         folder, _ = train(config, stop)
     return load(folder)

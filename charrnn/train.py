@@ -17,8 +17,10 @@ from charrnn.distributed.accelerator import start_accelerator, training_timeout,
 from charrnn.distributed.collectives import VISIBILITY_TIMEOUT, LostProcessError, on_each, on_main, require_shared
 from charrnn.distributed.machine import settings_of_training
 from charrnn.distributed.stopping import StoppedError, StopRequest
-from charrnn.errors import CheckpointError, ConfigError, UserError, log_to_stderr, tell
+from charrnn.errors import CheckpointError, ConfigError, UserError
 from charrnn.model.folder import MODEL_FILES
+from charrnn.output import guarded, log_to_stderr, tell
+from charrnn.printable import quoted
 from charrnn.run.checkpoint import find_whole
 from charrnn.run.folder import RunFolder
 from charrnn.training.job import Job
@@ -28,6 +30,8 @@ from charrnn.training.preparation import begin, choose_run_dir, claim, common_gr
 LOG = logging.getLogger(__name__)
 
 DEFAULT_CORPUS = "python:asyncio"
+REFUSAL_SECONDS = 30.0
+"""How long a process that refuses a job waits for the main one to have said why."""
 PREEMPTED = 75
 """The exit code of a run that was told to stop and has saved (EX_TEMPFAIL: try again later)."""
 
@@ -38,10 +42,14 @@ def main(args: Sequence[str] | None = None) -> int:
     log_to_stderr(logging.INFO if is_main else logging.ERROR)
     try:
         stop = StopRequest()
-        config = parse(sys.argv[1:] if args is None else args, "gpu" if torch.cuda.is_available() else "laptop")
-        _, outcome = train(config, stop)
+        with guarded() as output:
+            config = parse(sys.argv[1:] if args is None else args, "gpu" if torch.cuda.is_available() else "laptop")
+            # From here on the job is what the run folder gets; who looks on may leave.
+            output.matters = False
+            _, outcome = train(config, stop)
     except UserError as error:
-        return tell(error) if is_main or isinstance(error, LostProcessError) else error.exit_code
+        is_heard = is_main or isinstance(error, LostProcessError)
+        return tell(error) if is_heard or not is_told_by_main(stop) else error.exit_code
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
@@ -53,6 +61,15 @@ def main(args: Sequence[str] | None = None) -> int:
         return 130
     # torchrun takes any code but 0 for a crash, and would start the run again that it was told to stop.
     return PREEMPTED if outcome == "preempted" and not launcher.is_elastic() else 0
+
+
+def is_told_by_main(stop: StopRequest) -> bool:
+    """Whether the main process says what is wrong, if all refuse the job, and not this one.
+
+    A launcher ends all processes as soon as one is gone, so this one must not go first. Where it is the only one that
+    refuses, the main one waits for it, and nothing comes.
+    """
+    return not launcher.is_launched() or stop.comes(within=REFUSAL_SECONDS)
 
 
 def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
@@ -110,10 +127,12 @@ def conclude(job: Job, outcome: str, reason: str) -> None:
             LOG.warning("%s", error)
         run.close()
     if outcome == "preempted":
-        job.terminal.say(f"stopped at step {job.state.step} ({reason}); go on with --run-dir {run.path} --resume")
+        job.terminal.say(
+            f"stopped at step {job.state.step} ({reason}); go on with --run-dir {quoted(run.path)} --resume"
+        )
     elif outcome == "finished":
         loss = f"best validation loss {job.state.best_loss:.4f}; " if job.state.best_loss is not None else ""
-        job.terminal.say(f"finished: {loss}more text with: charrnn sample {run.path}")
+        job.terminal.say(f"finished: {loss}more text with: charrnn sample {quoted(run.path)}")
     if advice:
         job.terminal.say(advice)
 
@@ -122,7 +141,7 @@ if __name__ == "__main__":
     exit_code = main()
     if launcher.world_size() > 1:
         # Gloo's threads can outlive the interpreter and abort a process that has done its work (pytorch #179291).
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
         os._exit(exit_code)
     sys.exit(exit_code)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from charrnn import __version__
 from charrnn.config.options import did_you_mean
-from charrnn.errors import UsageError, UserError, log_to_stderr, tell
+from charrnn.errors import UsageError, UserError
+from charrnn.output import guarded, log_to_stderr, tell
 
 COMMANDS = {
     "train": "train a model (as `accelerate launch -m charrnn.train` does, in one process)",
@@ -34,6 +35,21 @@ def usage() -> str:
 def main(args: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns its exit code: 0, or 1 after a one-line error."""
     command, *rest = (sys.argv[1:] if args is None else args) or ["--help"]
+    if command == "train":
+        # Its output is not the job: it guards that for itself.
+        return int(importlib.import_module("charrnn.train").main(rest))
+    log_to_stderr()
+    try:
+        with guarded():
+            return run(command, rest)
+    except UserError as error:
+        return tell(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+def run(command: str, args: Sequence[str]) -> int:
+    """Runs a subcommand that prints, or what the command itself is asked for."""
     if command in ("-h", "--help"):
         print(usage())
         return 0
@@ -42,18 +58,5 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     if command not in COMMANDS:
         hint = did_you_mean(command, COMMANDS) or f": choose {', '.join(COMMANDS)}"
-        return tell(UsageError(f"there is no command {command!r}{hint}"))
-    log_to_stderr()
-    module = "charrnn.train" if command == "train" else f"charrnn.cli.{command}"
-    try:
-        code = int(importlib.import_module(module).main(rest))
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        return tell(error)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Whoever read the output, such as `head`, has enough; Python would complain once more when it flushes.
-        sys.stdout = None
-        return 0
+        raise UsageError(f"there is no command {command!r}{hint}")
+    return int(importlib.import_module(f"charrnn.cli.{command}").main(args))

@@ -11,7 +11,8 @@ from typing import Annotated
 from charrnn.cli.options import PluginOptions
 from charrnn.config.options import AtLeast1, Group
 from charrnn.errors import CorpusError
-from charrnn.text.corpus import CorpusSpec
+from charrnn.printable import one_line, printable
+from charrnn.text.corpus import CorpusSpec, aside
 from charrnn.text.documents import joined
 from charrnn.text.plugins import Corpora
 
@@ -67,10 +68,11 @@ def list_schemes(args: Sequence[str]) -> int:
         offers = corpora.offers(scheme)
         for offer in offers:
             clash = "  [clash: block one of the plugins with --block-plugin NAME]" if len(offers) > 1 else ""
-            print(f"{scheme}:  ({offer.plugin} {offer.version}){clash}\n    {offer.help or 'no help'}")
+            print(one_line(f"{scheme}:  ({offer.plugin} {offer.version}){clash}"))
+            print(f"    {one_line(offer.help or 'no help')}")
     for plugin in corpora.plugins:
         if plugin.error:
-            print(f"not loaded: {plugin.name} ({plugin.source} {plugin.version}): {plugin.error}")
+            print(one_line(f"not loaded: {plugin.name} ({plugin.source} {plugin.version}): {plugin.error}"))
     return 0
 
 
@@ -78,8 +80,12 @@ def show(args: Sequence[str]) -> int:
     """Prints a corpus, its documents joined as training joins them."""
     options = ShowOptions.from_args(args, "charrnn corpora show")
     spec = CorpusSpec.parse(options.spec)
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may not show every character
-    sys.stdout.writelines(joined(Corpora(options.plugin, options.block_plugin).find(spec).documents(spec)))
+    out = sys.stdout
+    # A file gets the text as it is; a terminal nothing that it would obey.
+    shown = printable if out.isatty() else str
+    with aside():
+        text = joined(Corpora(options.plugin, options.block_plugin).find(spec).documents(spec))
+        out.writelines(map(shown, text))
     return 0
 
 
@@ -91,7 +97,8 @@ def search(args: Sequence[str]) -> int:
     failures: list[CorpusError] = []
     for corpus in (offer for scheme in corpora.schemes for offer in corpora.offers(scheme)):
         try:
-            found += islice(corpus.found(options.words), options.limit + 1 - len(found))
+            with aside():
+                found += islice(corpus.found(options.words), options.limit + 1 - len(found))
         except CorpusError as error:
             failures.append(error)
     if not found:
@@ -99,7 +106,7 @@ def search(args: Sequence[str]) -> int:
     for failure in failures:
         LOG.warning("%s", failure)
     for spec, description in found[: options.limit]:
-        print(f"{spec}  {description}")
+        print(f"{one_line(spec)}  {one_line(description)}")
     if len(found) > options.limit:
         print(f"and more: add words, or --limit {10 * options.limit}", file=sys.stderr)
     return 0

@@ -24,6 +24,7 @@ from charrnn.model.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
 from charrnn.model.evaluation import Loss, evaluate, fit_temperature
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
+from charrnn.printable import in_json
 from charrnn.run.checkpoint import read_training
 from charrnn.run.text import trained_text
 from charrnn.text.corpus import CorpusSpec
@@ -78,7 +79,7 @@ def main(args: Sequence[str]) -> int:
             raise CorpusError(f"the text is too short to be measured: take {needed} characters or more")
         result = measure(options, model, vocab, tokens)
     result |= {"checkpoint": str(folder), "corpora": [asdict(each) for each in text.corpora]}
-    print(json.dumps(result, indent=2, ensure_ascii=False))
+    print(in_json(json.dumps(result, indent=2, ensure_ascii=False)))
     return 0
 
 

@@ -13,6 +13,7 @@ from charrnn.config.options import Group
 from charrnn.errors import CheckpointError
 from charrnn.foreign import open_file, shown
 from charrnn.model.folder import MODEL_FILES, load_model
+from charrnn.printable import one_line
 
 
 class ExportOptions(ModelOptions):
@@ -49,5 +50,5 @@ def main(args: Sequence[str]) -> int:
         except OSError as error:
             shutil.rmtree(options.folder, ignore_errors=True)
             raise CheckpointError(f"cannot write {options.folder}: {error.strerror}") from error
-    print(f"{options.folder}: load it with charrnn.CharLSTM.from_pretrained({str(options.folder)!r})")
+    print(f"{one_line(options.folder)}: load it with charrnn.CharLSTM.from_pretrained({str(options.folder)!r})")
     return 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from charrnn.config.options import Group, Options, Repeated
-from charrnn.run.checkpoint import find_model
+from charrnn.errors import UserError
+from charrnn.run.checkpoint import checkpoints, find_model
+
+T = TypeVar("T")
 
 # `charrnn sample`, which opens no text, must not wait for what does.
 if TYPE_CHECKING:
@@ -24,6 +28,16 @@ class ModelOptions(Options):
     def find_model(self) -> Path:
         """The folder of the model; raises `CheckpointError` if there is none."""
         return find_model(self.run, self.checkpoint)
+
+    def read_model(self, read: Callable[[Path], T]) -> T:
+        """What is read of the model's folder, looked for again if a trainer has put another checkpoint in its place."""
+        while True:
+            before = checkpoints(self.run / "checkpoints")
+            try:
+                return read(self.find_model())
+            except UserError:
+                if checkpoints(self.run / "checkpoints") == before:
+                    raise
 
 
 class PluginOptions(Options):

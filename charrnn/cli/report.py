@@ -17,6 +17,7 @@ from charrnn.errors import CheckpointError, UserError
 from charrnn.foreign import as_dict, checked, is_there, reason, shown
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
+from charrnn.printable import one_line
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
 from charrnn.run.checkpoint import read_training
@@ -55,7 +56,7 @@ def main(args: Sequence[str]) -> int:
         page = render(run.resolve().name, facts(metrics, folder, model, vocab), metrics, samples, model, vocab, texts)
     target = run / "report.html"
     write_text(target, page)
-    print(target)
+    print(one_line(target))
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 from charrnn.config.options import Group, Options
 from charrnn.errors import CheckpointError
 from charrnn.foreign import Schema, is_there, read, reason, shown
+from charrnn.printable import one_line
 from charrnn.run.folder import METRICS, is_locked
 from charrnn.run.schema import Config, Metrics, Status, read_rows
 
@@ -37,10 +38,10 @@ def main(args: Sequence[str]) -> int:
     options = RunsOptions.from_args(args, "charrnn runs")
     runs = sorted(readable_runs(options.folder), reverse=True)
     if not runs:
-        print(f"no runs in {options.folder}: start one with `charrnn train`, or name another folder")
+        print(f"no runs in {one_line(options.folder)}: start one with `charrnn train`, or name another folder")
         return 0
     now = time.time()
-    table = [COLUMNS, *((*cells, age(now - written)) for written, cells in runs)]
+    table = [COLUMNS, *((*map(one_line, cells), age(now - written)) for written, cells in runs)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

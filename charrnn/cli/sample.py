@@ -12,6 +12,7 @@ from charrnn.config.options import AtLeast1
 from charrnn.distributed.machine import one_blas_thread
 from charrnn.model.folder import load_weights
 from charrnn.model.sampling import Sampling, draw, scores
+from charrnn.printable import printable
 
 LOG = logging.getLogger(__name__)
 
@@ -40,13 +41,14 @@ def main(args: Sequence[str]) -> int:
     """Writes the prompt and the text to standard output; several texts each under a line with its seed."""
     options = SampleOptions.from_args(args, "charrnn sample")
     one_blas_thread()
-    model, vocab = load_weights(options.find_model())
+    model, vocab = options.read_model(load_weights)
     seeds = range(options.seed, options.seed + options.num_samples)
     steps = draw(model, vocab, options.prompt, seeds=seeds, how=options)
     colors = options.color and colors_wanted()
-    characters = vocab.decode(range(len(vocab)))
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may not show every character
-    begins = [(f"--- seed {seed} ---\n" if len(seeds) > 1 else "") + options.prompt for seed in seeds]
+    # A file gets what the model writes; a terminal nothing that it would obey.
+    shown = printable if sys.stdout.isatty() else str
+    characters = [shown(character) for character in vocab.decode(range(len(vocab)))]
+    begins = [(f"--- seed {seed} ---\n" if len(seeds) > 1 else "") + shown(options.prompt) for seed in seeds]
     sys.stdout.write(begins[0])
     others = [[begin] for begin in begins[1:]]
     for tokens_B, logits_BV in steps:

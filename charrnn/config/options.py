@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -121,13 +120,6 @@ def read_flags(kind: type[Options], args: Sequence[str], prog: str, epilog: str 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message.removeprefix('argument ')}: see {self.prog} --help")
-
-    def print_help(self, file: Any = None) -> None:
-        try:
-            super().print_help(file)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            sys.stdout = None  # whoever read, such as `head`, has enough
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from charrnn import __version__
 from charrnn.config.options import flag, read_flags
 from charrnn.config.presets import PRESETS
 from charrnn.config.settings import Rule, TrainConfig, ruled
@@ -35,7 +36,7 @@ def resolve(given: Mapping[str, Any], default_preset: str, spelled: Callable[[st
         saved = read_config(path)
         saved.pop("run_name", None)  # a run that is repeated is another run, and named as such
     elif given.get("resume") and given.get("run_dir") and own.exists():
-        path, saved = own, read_config(own)
+        path, saved = own, known(read_config(own), own)
         if saved.get("plugin") and not given.get("plugin"):
             named = shown(str(saved["plugin"]))
             raise ConfigError(f"{own} names the plugins {named}, which are code: give --plugin for those you trust")
@@ -105,7 +106,18 @@ def _from_yaml(text: str) -> Any:
 
 def from_saved(values: Mapping[str, Any], where: str | Path) -> TrainConfig:
     """The settings that a checkpoint or a config.json holds; raises `ConfigError`, which says where."""
-    return TrainConfig.from_values(values, lambda name: f"{where}: {name}")
+    return TrainConfig.from_values(known(values, where), lambda name: f"{where}: {name}")
+
+
+def known(values: Mapping[str, Any], where: str | Path) -> dict[str, Any]:
+    """The settings that a run wrote down; raises `ConfigError` for one of another version, which is no mistyped one."""
+    for name in values:
+        if name not in TrainConfig.model_fields:
+            raise ConfigError(
+                f"{where} has a setting {name!r} that charrnn {__version__} does not know: "
+                "go on with the version that wrote it, or start a new run in another --run-dir"
+            )
+    return dict(values)
 
 
 def check_resumed(config: TrainConfig, saved: TrainConfig) -> list[str]:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+from pathlib import Path
 
 import psutil
+
+_VARIABLES = ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""What launchers set for the processes that they start."""
+_LAUNCHER = re.compile(
+    r"accelerate(-launch|\.commands\.\w+)?|torchrun|torch\.distributed\.(run|launch)|"
+    r"(mpirun|mpiexec)(\.\w+)?|orte\w+|prte\w+|hydra_\w+|slurmstepd\b.*"
+)
+"""The names of programs, and of modules after -m, that start processes and end with them."""
 
 
 def from_environment(names: tuple[str, ...], default: int) -> int:
@@ -33,9 +43,15 @@ def node() -> str:
 
 
 def parent() -> dict[str, float]:
-    """The parent process, by its number and the time it was started at, which no other process shares."""
-    process = psutil.Process(os.getppid())
-    return {"pid": process.pid, "started": process.create_time()}
+    """The parent process, by its number and the time it was started at, which no other process shares.
+
+    The first process of a container, and one that `docker exec` has started, has none that it can see: number 0.
+    """
+    pid = os.getppid()
+    try:
+        return {"pid": pid, "started": psutil.Process(pid).create_time() if pid else 0.0}
+    except psutil.Error:
+        return {"pid": pid, "started": 0.0}
 
 
 def is_elastic() -> bool:
@@ -44,7 +60,15 @@ def is_elastic() -> bool:
 
 
 def is_launched() -> bool:
-    """Whether the parent process is a launcher, without which this one has no reason to go on."""
-    return any(
-        name in os.environ for name in ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION", "OMPI_COMM_WORLD_SIZE")
-    )
+    """Whether the parent process is a launcher, without which this one has no reason to go on.
+
+    Its variables alone do not tell: they may be a user's own, and the parent a shell that ends before the job does.
+    """
+    if not any(name in os.environ for name in _VARIABLES):
+        return False
+    try:
+        words = psutil.Process(os.getppid()).cmdline() if os.getppid() else []
+    except psutil.Error:
+        return False
+    # An interpreter, perhaps with options, comes before the launcher's own name, and what it launches after it.
+    return any(_LAUNCHER.fullmatch(Path(word).name) for word in words[:5])

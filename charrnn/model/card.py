@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charrnn.model.evaluation import Loss
+from charrnn.printable import one_line
 
 
 def model_card(corpora: Sequence[str], step: int, loss: Loss | None) -> str:
     """A Hugging Face model card: what the model is, what it was trained on, how to use it."""
     measured = f"Validation loss: {loss.nats:.4f} nats per character ({loss.bpc:.4f} bpc).\n" if loss else ""
+    trained_on = ", ".join(f"`{one_line(corpus)}`" for corpus in corpora)
     return f"""---
 library_name: charrnn
 pipeline_tag: text-generation
@@ -18,7 +20,7 @@ tags: [charrnn, char-rnn, lstm]
 
 # A character-level LSTM language model
 
-Trained with charrnn, a trainer of character-level language models, on `{"`, `".join(corpora)}`, {step} steps.
+Trained with charrnn, a trainer of character-level language models, on {trained_on}, {step} steps.
 {measured}
 ```python
 from pathlib import Path

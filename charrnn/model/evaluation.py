@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,23 +62,26 @@ def loss_sum(
     num_rows: int,
     warm_up: int = WARM_UP,
     temperatures: Sequence[float] = (1.0,),
+    look: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
     """The summed loss in nats over this process's own of a text's rows, at each temperature: float64, on the CPU.
 
     Row r predicts the targets r * L .. (r + 1) * L - 1 of the text's N - 1, with L = ceil((N - 1) / num_rows), from
-    a fresh state warmed up on the ``warm_up`` characters before.
+    a fresh state warmed up on the ``warm_up`` characters before. ``look`` is called before each window, equally often
+    by all processes, also by one without rows; what it raises ends the evaluation.
     """
     totals = torch.zeros(len(temperatures), dtype=torch.float64)
     num_targets = len(tokens) - 1
     length = -(-num_targets // num_rows)
     rows = np.array([row for row in own_rows if row * length < num_targets], dtype=np.int64)
-    if rows.size == 0:
-        return totals
     device = model.output.weight.device
     first, last = rows * length, np.minimum((rows + 1) * length, num_targets)
     state = model.zero_state(len(rows))
     warm_up = min(warm_up, length)
     for start in [*range(-warm_up, 0, WINDOW), *range(0, length, WINDOW)]:
+        look()
+        if rows.size == 0:
+            continue
         stop = min(start + WINDOW, 0 if start < 0 else length)
         position_TB = first + np.arange(start, stop, dtype=np.int64)[:, None]
         readable_TB = np.clip(position_TB, 0, num_targets - 1)

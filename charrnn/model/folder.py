@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from charrnn.errors import CheckpointError, VocabularyError
 from charrnn.foreign import reason, regular
 from charrnn.model.shape import check_weights, read_shape
+from charrnn.printable import named_in_utf8
 from charrnn.text.vocab import Vocabulary
 
 # torch takes more than a second to import: `charrnn sample`, which needs the weights alone, must not wait for it.
@@ -44,7 +45,8 @@ def load_model(folder: Path) -> tuple[CharLSTM, Vocabulary]:
     vocab, weights = _read_vocabulary(folder), _checked_weights(folder)
     try:
         model = CharLSTM(**dict(read_shape(folder)))
-        load_tensors(model, weights, strict=True)
+        with named_in_utf8(weights.parent) as named:
+            load_tensors(model, named / weights.name, strict=True)
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
         raise CheckpointError(f"{folder} cannot be read: {reason(error)}") from error
     _check_size(folder, model.vocab_size, vocab)

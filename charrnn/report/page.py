@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -16,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from charrnn.model.lstm import CharLSTM
+from charrnn.printable import printable as printable_with
 from charrnn.report.cells import named_cells
 from charrnn.report.copied import SHORTEST, Passage, copied_lengths, copied_passages
 from charrnn.report.curves import draw
@@ -47,7 +47,6 @@ CONTEXT = 40
 """Characters of the training text shown on each side of a copied passage."""
 
 _NAMED = {" ": "␣", "\n": "↵", "\t": "⇥"}
-_TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 @dataclass(frozen=True)
@@ -99,16 +98,8 @@ def render(
 
 
 def printable(text: str) -> str:
-    """A text with marks in the place of what no page can show, or what would turn the direction of writing."""
-    return "".join(character if character in "\n\t" else _shown(character) for character in text)
-
-
-def _shown(character: str) -> str:
-    if character < " ":
-        return chr(0x2400 + ord(character))
-    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-        return "\ufffd"
-    return "\ufffd" if unicodedata.bidirectional(character) in _TURNING else character
+    """A text with a mark, one character wide, in the place of each that must not be raw."""
+    return printable_with(text, lambda raw: chr(0x2400 + ord(raw)) if raw < " " else "\ufffd")
 
 
 def curves(metrics: Sequence[Row]) -> list[Any]:

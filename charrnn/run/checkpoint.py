@@ -27,6 +27,7 @@ from charrnn.errors import CheckpointError
 from charrnn.foreign import as_dict, inside, is_there, open_file, parsed, read_text, reason, regular, shown
 from charrnn.model.folder import MODEL_FILES, save_model
 from charrnn.run.schema import Format, Manifest, Training
+from charrnn.printable import named_in_utf8
 from charrnn.text.vocab import Vocabulary
 
 # torch takes more than a second to import: `charrnn sample`, which only looks for a model here, must not wait for it.
@@ -130,7 +131,8 @@ def verify(folder: Path) -> None:
 
 def _check_format(folder: Path, found: int) -> None:
     if found != FORMAT:
-        raise CheckpointError(f"{folder} has format {found}; this version reads format {FORMAT}")
+        advice = "use the charrnn that wrote it, or start a new run in another --run-dir"
+        raise CheckpointError(f"{folder} has format {found}; this version reads format {FORMAT}: {advice}")
 
 
 def checkpoints(parent: Path) -> list[Path]:
@@ -184,7 +186,9 @@ def read_state(folder: Path) -> dict[str, Any]:
 
     path = _training(folder, "safetensors")
     try:
-        return load_file(regular(path, folder)) | read_training(folder)
+        real = regular(path, folder)
+        with named_in_utf8(real.parent) as named:
+            return load_file(named / real.name) | read_training(folder)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {reason(error)}") from error
 
@@ -247,7 +251,8 @@ def find_whole(parent: Path, which: str = "best") -> Path:
             inside(folder, parent)
             verify(folder)
         except DamagedError as error:
-            LOG.warning("%s: looking for another checkpoint", error)
+            if folder.exists():  # else a trainer has just removed it
+                LOG.warning("%s: looking for another checkpoint", error)
         except OSError as error:
             raise CheckpointError(f"cannot read {folder}: {error.strerror}") from error
         else:

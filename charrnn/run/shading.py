@@ -6,17 +6,21 @@ import html
 import math
 from collections.abc import Iterable
 
+from charrnn.printable import printable
+
 MOST_BITS = 8
 """Surprise, in bits, from which on a character has the full colour."""
 
 
 def shaded_html(scored: Iterable[tuple[str, float]], title: str) -> str:
-    """One self-contained piece of HTML from (character, probability) pairs; the text is escaped."""
+    """One self-contained piece of HTML from (character, probability) pairs, in which nothing is raw."""
     spans = []
     for character, probability in scored:
         bits = -math.log2(max(probability, 1e-12))
         shade = f"rgba(214, 69, 41, {min(1.0, bits / MOST_BITS):.2f})"
-        spans.append(f'<span style="background:{shade}" title="{bits:.1f} bits">{html.escape(character)}</span>')
+        spans.append(
+            f'<span style="background:{shade}" title="{bits:.1f} bits">{html.escape(printable(character))}</span>'
+        )
     return (
         f'<p style="font:13px sans-serif">{html.escape(title)}; the redder, the more the character surprised the '
         f'model</p><pre style="white-space:pre-wrap;font:14px/1.5 monospace">{"".join(spans)}</pre>'

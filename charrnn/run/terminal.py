@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from charrnn.printable import one_line, printable
+
+LOG = logging.getLogger(__name__)
 
 
 def duration(seconds: float) -> str:
@@ -18,10 +24,15 @@ def duration(seconds: float) -> str:
 
 
 class Terminal:
-    """What a person sees: a progress bar on a terminal, plain lines in a log file; nothing on other processes."""
+    """What a person sees: a progress bar on a terminal, plain lines in a log file; nothing on other processes.
 
-    def __init__(self, *, shown: bool) -> None:
+    Where it is gone, training goes on: the run folder has all of it.
+    """
+
+    def __init__(self, record: Path, *, shown: bool) -> None:
+        self._record = record
         self._shown = shown
+        self._missed: set[str] = set()
         self._bar: tqdm[Any] | None = None
 
     def begin(self, total_steps: int, step: int) -> None:
@@ -30,18 +41,29 @@ class Terminal:
         if self._shown and sys.stderr.isatty():
             self._bar = tqdm(total=total_steps, initial=step, unit="step", dynamic_ncols=True, smoothing=0.05)
 
-    def say(self, text: str) -> None:
-        """Prints a line, or several."""
+    def say(self, line: str) -> None:
+        """Prints a line."""
+        self._write(one_line(line))
+
+    def _write(self, text: str) -> None:
         if self._shown:
             tqdm.write(text)
             sys.stdout.flush()
+            self._notice("standard output", getattr(sys.stdout, "lost", ""), LOG.warning)
 
     def advance(self) -> None:
         """One step more."""
         if self._bar is not None:
             self._bar.update()
+            self._notice("standard error", getattr(sys.stderr, "lost", ""), self.say)
 
-    def progress(self, row: Mapping[str, Any], seconds_left: float) -> None:
+    def _notice(self, stream: str, reason: str, say: Callable[[str], None]) -> None:
+        """Says once, on what is left, that a stream is gone."""
+        if reason and stream not in self._missed:
+            self._missed.add(stream)
+            say(f"{stream} is gone ({reason}): training goes on, and {self._record} has its record")
+
+    def progress(self, row: Mapping[str, Any], seconds_left: float | None) -> None:
         """The figures of a line of metrics."""
         bpc, speed = row["train_loss"] / math.log(2), row["chars_per_second"]
         if row["val_loss"] is not None:
@@ -53,14 +75,15 @@ class Terminal:
         else:
             self.say(
                 f"step {row['step']}/{self._total}  epoch {row['epoch']:.2f}  loss {row['train_loss']:.4f}  "
-                f"bpc {bpc:.3f}  {speed:,.0f} chars/s  {duration(seconds_left)} left"
+                f"bpc {bpc:.3f}  {speed:,.0f} chars/s"
+                + ("" if seconds_left is None else f"  {duration(seconds_left)} left")
             )
 
     def samples(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Sample text, each under its temperature."""
         for row in rows:
             self.say(f"--- epoch {row['epoch']:.2f}, temperature {row['temperature']:g} ---")
-            self.say(f"{row['prompt']}{row['text']}".strip("\n"))
+            self._write(printable(f"{row['prompt']}{row['text']}".strip("\n")))
         if rows:
             self.say("---")
 

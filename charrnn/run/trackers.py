@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
 from charrnn.errors import ConfigError
+from charrnn.printable import encodable, named_in_utf8, printable, quoted
 from charrnn.run.folder import METRICS, read_json, read_lines, write_json
 from charrnn.run.shading import shaded_html
 
@@ -40,10 +42,12 @@ class Tracker:
         self.run_dir = run_dir
         self.rows: list[Row] = []
         self.told_until = 0
+        self._complaints: set[str] = set()
+        self._names = ExitStack()
 
     def resume(self, rows: Sequence[Row], told_until: int) -> None:
         """Before `start`: takes over what an earlier attempt left."""
-        self.rows = list(rows)
+        self.rows = list(map(_encodable, rows))
         self.told_until = told_until
 
     def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
@@ -53,13 +57,16 @@ class Tracker:
         """Logs the numbers of a line of metrics against its step."""
         if step > self.told_until:
             known = {name: value for name, value in metrics.items() if value is not None}
-            self.accelerator.log(known, step=step)
+            with self._spared(f"the metrics of step {step}"):
+                self.accelerator.log(known, step=step)
 
     def log_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         """Adds rows of `COLUMNS` to the sample table; ``scored`` has each one's characters with their probability."""
+        rows = list(map(_encodable, rows))
         self.rows += rows
         if step > self.told_until:
-            self.show_samples(rows, scored, step)
+            with self._spared(f"the samples of step {step}"):
+                self.show_samples(rows, scored, step)
 
     def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         """Shows new rows, which `rows` has already, as the tracker can."""
@@ -69,19 +76,47 @@ class Tracker:
 
     def finish(self, failed: bool) -> str:
         """Closes the tracker, if it was started; returns what the user may do next with what it recorded."""
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
+        with self._spared("the end of the run"):
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
         self.accelerator.trackers = []
+        self._names.close()
         return ""
+
+    @contextmanager
+    def _spared(self, what: str) -> Iterator[None]:
+        """Lets training go on where a tracker fails, on a full disk or for a service that gives no answer.
+
+        The run folder has it all. What fails for the same reason again is not said again.
+        """
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if reason not in self._complaints:
+                self._complaints.add(reason)
+                kind = type(self).__name__.lower()
+                LOG.warning("%s did not take %s, which %s has: %s", kind, what, self.run_dir, reason)
 
     def _init(self, kind: str, project: str, config: Mapping[str, Any], **options: Any) -> None:
         if find_spec(kind) is None:
             raise ConfigError(f"{kind} is not installed: pip install {kind}, or use another --tracker")
-        plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in config.items()}
-        self.accelerator.log_with = filter_trackers(kind, self.run_dir)
-        self.accelerator.project_configuration.set_directories(str(self.run_dir))
+        plain = {
+            encodable(key): value if isinstance(value, int | float) else encodable(str(value))
+            for key, value in config.items()
+        }
+        folder = str(self._names.enter_context(named_in_utf8(self.run_dir)))
+        self.accelerator.log_with = filter_trackers(kind, folder)
+        self.accelerator.project_configuration.set_directories(folder)
+        if kind == "wandb":
+            options["dir"] = folder
         with _one_line(kind):
-            self.accelerator.init_trackers(project, plain, {kind: options})
+            self.accelerator.init_trackers(encodable(project), plain, {kind: options})
+
+
+def _encodable(row: Row) -> Row:
+    """A row as every tracker takes it."""
+    return {name: encodable(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 @contextmanager
@@ -111,12 +146,23 @@ class Wandb(Tracker):
             with _one_line("wandb"):
                 known = wandb.login(prompt=False)
             mode = mode or ("online" if known else "offline")
+        # The client keeps the command line, and would fail at a name in it that is not UTF-8.
+        sys.argv[1:] = map(encodable, sys.argv[1:])
         id_file = self.run_dir / "wandb.json"
         if not id_file.exists():
             write_json(id_file, {"id": secrets.token_hex(4)})
         run_id = read_json(id_file)["id"]
         resume = None if mode == "offline" else "allow"
-        self._init("wandb", project, config, name=run_name, dir=str(self.run_dir), id=run_id, mode=mode, resume=resume)
+        self._init(
+            "wandb",
+            project,
+            config,
+            name=encodable(run_name),
+            dir=str(self.run_dir),
+            id=run_id,
+            mode=mode,
+            resume=resume,
+        )
         self._run = self.accelerator.get_tracker("wandb", unwrap=True)
         # Everything is shown against training's own step, the rarer validation with points at its own.
         self._run.define_metric("*", step_metric="step")
@@ -149,8 +195,7 @@ class Wandb(Tracker):
             )
             for row, characters in zip(rows, scored, strict=True)
         }
-        with self._spared(f"the samples of step {step}"):
-            self._run.log({"samples": self._table, **shaded, "step": step}, step=step)
+        self._run.log({"samples": self._table, **shaded, "step": step}, step=step)
 
     def log_model(self, files: Sequence[Path]) -> None:
         import wandb
@@ -165,17 +210,6 @@ class Wandb(Tracker):
         for row in rows:
             self._table.add_data(*(row[column] for column in COLUMNS))
 
-    @contextmanager
-    def _spared(self, what: str) -> Iterator[None]:
-        """Lets training go on where wandb, which asks its service before it takes a table, gets no answer."""
-        import wandb
-
-        try:
-            yield
-        except wandb.Error as error:
-            message = " ".join(str(error).split())
-            LOG.warning("wandb did not take %s, which %s has: %s", what, self.run_dir, message)
-
     def finish(self, failed: bool) -> str:
         import wandb
 
@@ -189,12 +223,13 @@ class Wandb(Tracker):
             with self._spared("the table of all samples"):
                 self._run.summary["all_samples"] = wandb.Table(columns=list(COLUMNS), data=data)
         if failed:
-            self._run.finish(exit_code=1)
+            with self._spared("the end of the run"):
+                self._run.finish(exit_code=1)
         super().finish(failed)
         if not offline:
             return ""
         attempts = sorted((self.run_dir / "wandb").glob("offline-run-*"))
-        return "wandb ran offline; upload with: wandb sync " + " ".join(map(str, attempts))
+        return "wandb ran offline; upload with: wandb sync " + " ".join(map(quoted, attempts))
 
 
 class Trackio(Tracker):
@@ -203,7 +238,7 @@ class Trackio(Tracker):
     def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
         # Read when trackio is first imported.
         self._folder = os.environ.setdefault("TRACKIO_DIR", str(self.run_dir / "trackio"))
-        self._init("trackio", project, config, name=run_name, resume="allow")
+        self._init("trackio", project, config, name=encodable(run_name), resume="allow")
 
     def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         import trackio
@@ -214,7 +249,7 @@ class Trackio(Tracker):
 
     def finish(self, failed: bool) -> str:
         super().finish(failed)
-        return f"look at the run with: TRACKIO_DIR={self._folder} trackio show"
+        return f"look at the run with: TRACKIO_DIR={quoted(self._folder)} trackio show"
 
 
 class TensorBoard(Tracker):
@@ -225,13 +260,14 @@ class TensorBoard(Tracker):
 
     def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         for row in rows:
-            # Markdown keeps lines as they are only in a block indented by four spaces.
-            text = "\n".join(f"    {line}" for line in f"{row['prompt']}{row['text']}".split("\n"))
+            # Markdown keeps lines as they are only in a block indented by four spaces; other ends of lines than a
+            # newline, such as a carriage return, would end the block.
+            text = "\n".join(f"    {line}" for line in printable(f"{row['prompt']}{row['text']}").split("\n"))
             self.accelerator.log({f"samples/temperature {row['temperature']}": text}, step=step)
 
     def finish(self, failed: bool) -> str:
         super().finish(failed)
-        return f"look at the run with: tensorboard --logdir {self.run_dir}"
+        return f"look at the run with: tensorboard --logdir {quoted(self.run_dir)}"
 
 
 TRACKERS: dict[str, type[Tracker]] = {"wandb": Wandb, "trackio": Trackio, "tensorboard": TensorBoard, "none": Tracker}

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from numbers import Real
 from urllib.parse import unquote
 
 from charrnn.errors import CorpusError, UserError
+from charrnn.printable import quoted
 
 Document = str | Iterable[str]
 """A text, or an iterable of pieces of one text that is too large for a single string."""
@@ -36,6 +40,30 @@ _SPEC = re.compile(
 )
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """While plugins run: what they print goes to standard error, and where they go is left again.
+
+    Standard output is for what the user asked for, and relative paths are those of the folder that the user is in.
+    """
+    with redirect_stdout(sys.stderr), staying():
+        yield
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """Goes back to where it began."""
+    try:
+        here = os.getcwd()
+    except OSError:  # a folder that was removed: there is no way back, and nothing in it to be read
+        here = ""
+    try:
+        yield
+    finally:
+        if here:
+            os.chdir(here)
+
+
 @dataclass(frozen=True)
 class CorpusSpec:
     """A corpus as the user names it: ``scheme:argument``, with ``?key=value&key=value`` at the very end.
@@ -54,7 +82,9 @@ class CorpusSpec:
         match = _SPEC.fullmatch(text)
         if match is None:
             hint = (
-                f"did you mean files:{text}?" if os.path.exists(text) else "for example gutenberg:1597 or files:my.txt"
+                f"did you mean {quoted(f'files:{text}')}?"
+                if os.path.exists(text)
+                else "for example gutenberg:1597 or files:my.txt"
             )
             raise CorpusError(f"{text!r} is not a corpus: write SCHEME:ARGUMENT, {hint}")
         pairs = [pair.split("=", 1) for pair in (match["options"] or "").split("&") if pair]
@@ -99,15 +129,20 @@ class Corpus:
     def fingerprint(self, spec: CorpusSpec) -> str | None:
         """The loader's cache key for this spec, tied to the plugin's version; ``None`` if the text must be read."""
         self.check(spec)
-        with self._blamed(spec):
+        with aside(), self._blamed(spec):
             key = self.cache_key(spec.argument, **dict(spec.options)) if self.cache_key else None
+            if not isinstance(key, str | None):
+                raise TypeError(f"its cache key is {type(key).__name__}, not text")
         return None if key is None else f"{self.plugin} {self.version} {spec} {key}"
 
     def num_bytes(self, spec: CorpusSpec) -> int | None:
         """About how many bytes of UTF-8 a spec has; ``None`` if the loader cannot tell before it reads them."""
         self.check(spec)
-        with self._blamed(spec):
-            return self.size(spec.argument, **dict(spec.options)) if self.size else None
+        with aside(), self._blamed(spec):
+            size: object = self.size(spec.argument, **dict(spec.options)) if self.size else None
+            if not (size is None or (isinstance(size, Real) and 0 <= float(size) < math.inf)):
+                raise TypeError(f"its size is {size!r}, not a number of bytes")
+            return None if size is None else math.ceil(float(size))
 
     def documents(self, spec: CorpusSpec) -> Iterator[Iterator[str]]:
         """Yields each document as an iterator of non-empty pieces, to be read to its end before the next."""
@@ -116,8 +151,9 @@ class Corpus:
             documents = self.loader(spec.argument, **dict(spec.options))
             if isinstance(documents, str):  # whose characters would all be documents
                 raise TypeError("it returned a string, not documents: yield it")
-            for document in documents:
-                yield self._pieces(spec, document)
+            with staying():  # for the corpus that is read next
+                for document in documents:
+                    yield self._pieces(spec, document)
 
     def found(self, words: str) -> Iterator[tuple[str, str]]:
         """Yields (spec, description) of what the scheme's catalogue, if it has one, holds of some words."""

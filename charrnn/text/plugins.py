@@ -15,7 +15,7 @@ from typing import Any
 import pluggy
 
 from charrnn.errors import CorpusError
-from charrnn.text.corpus import SCHEME, CacheKey, Corpus, CorpusSpec, Loader, Search, Size
+from charrnn.text.corpus import SCHEME, CacheKey, Corpus, CorpusSpec, Loader, Search, Size, aside
 
 LOG = logging.getLogger(__name__)
 
@@ -91,12 +91,14 @@ class Corpora:
 
         # A stranger's module may fail in any way at all, also by SystemExit; the others must still load.
         try:
-            module = load()
+            with aside():
+                module = load()
             if self._manager.has_plugin(plugin.name) or self._manager.is_registered(module):
                 raise CorpusError("it is loaded already: name it once, or block the installed one with --block-plugin")
             self._manager.register(module, name=plugin.name)
             others = [other for name, other in self._manager.list_name_plugin() if name != plugin.name]
-            self._manager.subset_hook_caller("register_corpora", others)(register=register)
+            with aside():
+                self._manager.subset_hook_caller("register_corpora", others)(register=register)
             if not offers:
                 raise CorpusError(
                     "it registers no corpus: has it a function register_corpora marked @charrnn.hookimpl?"

@@ -21,6 +21,7 @@ import xxhash
 from tqdm import tqdm
 
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.text.corpus import aside
 from charrnn.text.documents import blocks, joined, normalized
 from charrnn.text.splits import Chunk, Split
 from charrnn.text.store import SPLITS, VERSION, CorpusCounts, TokenStore, is_store, locked, open_store
@@ -72,7 +73,8 @@ def build_store(
         normalize = vocab.normal_form
     # Only what leaves characters out needs their counts: to know which there are is much cheaper.
     counting = vocab.has_unknown if vocab else (min_freq, max_size) != (1, None)
-    with locked(folder):
+    folder = folder.absolute()  # wherever a loader goes meanwhile
+    with locked(folder), aside():
         if folder.exists() and not is_store(folder):
             raise CorpusError(f"{folder} is there and is not a token store: remove it or choose another folder")
         work = folder.with_name(f"{folder.name}.building")

@@ -17,6 +17,7 @@ from charrnn.run.folder import RunFolder
 from charrnn.run.terminal import Terminal
 from charrnn.run.trackers import Tracker
 from charrnn.text.store import TokenStore
+from charrnn.training.randomness import derived_seed
 from charrnn.training.rows import RowBatches
 from charrnn.training.state import TrainingState
 from charrnn.training.step import Learner
@@ -67,6 +68,14 @@ class Job:
         if self.config.max_steps:
             return step / self.config.max_steps
         return time / (self.config.epochs * self.rows.row_length)
+
+    def window_length(self, step: int) -> int:
+        """The length of a step's window, drawn where it is random."""
+        config = self.config
+        if not config.min_seq_length:
+            return config.seq_length
+        span = config.seq_length - config.min_seq_length + 1
+        return config.min_seq_length + derived_seed(config.seed, step, "window length") % span
 
     def total_steps(self) -> int:
         """The steps of the whole run; an estimate where windows have random lengths."""

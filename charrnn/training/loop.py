@@ -1,8 +1,7 @@
-"""The training loop: steps, and what is due between them: metrics, evaluation, samples, checkpoints, stopping."""
+"""The training loop: steps, and between them what is due, saving, showing and stopping."""
 
 from __future__ import annotations
 
-import math
 import time
 
 import numpy as np
@@ -10,26 +9,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from charrnn.config.settings import TrainConfig
-from charrnn.distributed.collectives import sum_over_processes
-from charrnn.errors import UserError
-from charrnn.model.evaluation import Loss, loss_sum, num_rows_for
-from charrnn.model.sampling import default_prompt, generate_scored
-from charrnn.run.folder import METRICS, SAMPLES
+from charrnn.training.due import (
+    Due,
+    EvaluationStopped,
+    check_finite,
+    check_weights,
+    every,
+    log_metrics,
+    measure,
+    write_samples,
+)
 from charrnn.training.job import Job
 from charrnn.training.optimizer import learning_rate_at, set_learning_rate
-from charrnn.training.randomness import derived_seed, generator_at
-from charrnn.training.rows import rows_of_rank
+from charrnn.training.randomness import generator_at
 from charrnn.training.saving import save
 from charrnn.training.step import Batch, StepResult, training_step
 
 STOP_CHECK_STEPS = 10
 """Steps between two looks at whether to stop, on a device where a look has to wait for it."""
-ADVICE = "lower --learning-rate or --grad-clip and start again (what was saved before is kept)"
-
-
-class DivergedError(UserError):
-    """The loss is no longer a number."""
 
 
 class Pace:
@@ -49,54 +46,63 @@ class Pace:
         characters = (self._job.state.time - self._characters) * self._job.config.batch_size
         return characters / max(time.monotonic() - self._since, 1e-9)
 
-    def seconds_left(self) -> float:
-        """Seconds to the end of the run."""
+    def seconds_left(self) -> float | None:
+        """Seconds to the end of the run, once a step is done."""
         done = self._job.progress
+        if done == self._began_at:
+            return None
         return (time.monotonic() - self._began) * (1 - done) / (done - self._began_at)
 
 
 def train_to_end(job: Job) -> str:
-    """Trains from where the job is to the end of the run; returns ``finished``, or ``preempted`` if told to stop."""
+    """Trains from where the job is to the end of the run; returns ``finished``, or ``preempted`` if told to stop.
+
+    What the run folder keeps is written before anything is shown: a terminal or a tracker may fail.
+    """
     config, state, pace = job.config, job.state, Pace(job)
     job.terminal.begin(job.total_steps(), state.step)
     saved_at = time.monotonic()
-    while job.progress < 1.0:
-        save_due = 0 < config.checkpoint_minutes * 60 < time.monotonic() - saved_at
-        epochs_before = math.floor(job.epoch)
-        result = take_step(job, save_due)
-        job.terminal.advance()
-        ended = job.progress >= 1.0
-        epoch_ended = ended or math.floor(job.epoch) > epochs_before
-        evaluating = epoch_ended or _every(config.eval_every, state.step)
-        logging = evaluating or _every(config.log_every, state.step)
-        loss, improved = None, False
-        if logging:
-            check_finite(job, result)
-            speed, seconds_left = pace.speed(), pace.seconds_left()
-            loss = measure(job) if evaluating else None
+    while state.undone is not None or job.progress < 1.0:
+        stop = save_asked = False
+        if state.undone is None:
+            save_due = 0 < config.checkpoint_minutes * 60 < time.monotonic() - saved_at
+            stop, save_asked = _requests(job, take_step(job, save_due))
+            job.terminal.advance()
+        else:  # the run goes on from an evaluation that was stopped
+            use_rate(job, state.step - 1, state.time - job.window_length(state.step - 1))
+        due = Due.after_step(job)
+        assert state.undone is not None
+        norm, loss, improved, row = state.undone, None, False, None
+        if due.metrics:
+            check_finite(job, norm)
+            state.speed, seconds_left = pace.speed() or state.speed, pace.seconds_left()
+            try:
+                if stop and due.evaluation:
+                    raise EvaluationStopped
+                loss = measure(job) if due.evaluation else None
+            except EvaluationStopped:
+                save(job, None)
+                return "preempted"
             improved = state.improve(loss.nats if loss else None)
-            log_metrics(job, result, loss, speed, seconds_left)
-        if epoch_ended or _every(config.sample_every, state.step):
-            write_samples(job, loss)
-        stop, save_asked = _requests(job, result)
-        if epoch_ended or improved or stop or save_asked or _every(config.checkpoint_every, state.step):
-            check_weights(job, result)
+            row = log_metrics(job, norm, loss)
+        samples = write_samples(job, loss) if due.samples else []
+        state.undone = None
+        if due.epoch_ended or improved or stop or save_asked or every(config.checkpoint_every, state.step):
+            check_weights(job, norm)
             save(job, loss)
             saved_at = time.monotonic()
-        if logging:
+        if row:
+            job.terminal.progress(row, seconds_left)
             pace.restart()
-        if stop and not ended:
+        job.terminal.samples(samples)
+        if stop and not due.ended:
             return "preempted"
     return "finished"
 
 
-def _every(steps: int, step: int) -> bool:
-    return steps > 0 and step % steps == 0
-
-
 def _requests(job: Job, result: StepResult) -> tuple[bool, bool]:
     """Whether any process was told to stop, and whether the main one wants to save: the same answer on all."""
-    if job.device.type != "cpu" and not _every(STOP_CHECK_STEPS, job.state.step):
+    if job.device.type != "cpu" and not every(STOP_CHECK_STEPS, job.state.step):
         return False, False
     return bool(result.stop > 0), bool(result.save > 0)
 
@@ -104,16 +110,8 @@ def _requests(job: Job, result: StepResult) -> tuple[bool, bool]:
 def take_step(job: Job, save_due: bool) -> StepResult:
     """One training step, which moves the state of the job on."""
     config, state = job.config, job.state
-    length = window_length(config, state.step)
-    rate = learning_rate_at(
-        config.schedule,
-        config.learning_rate,
-        progress=job.progress_at(state.step + 1, state.time + length),
-        epoch=job.epoch,
-        warmup=config.warmup,
-        final=config.final_learning_rate,
-    )
-    set_learning_rate(job.learner.optimizer, rate)
+    length = job.window_length(state.step)
+    use_rate(job, state.step, state.time)
     result = training_step(
         job.learner,
         next_batch(job, length),
@@ -127,12 +125,18 @@ def take_step(job: Job, save_due: bool) -> StepResult:
     return result
 
 
-def window_length(config: TrainConfig, step: int) -> int:
-    """The length of a step's window, drawn where it is random."""
-    if not config.min_seq_length:
-        return config.seq_length
-    span = config.seq_length - config.min_seq_length + 1
-    return config.min_seq_length + derived_seed(config.seed, step, "window length") % span
+def use_rate(job: Job, step: int, time: int) -> None:
+    """Sets the learning rate of the step, counted from 0, that begins at a time."""
+    config = job.config
+    rate = learning_rate_at(
+        config.schedule,
+        config.learning_rate,
+        progress=job.progress_at(step + 1, time + job.window_length(step)),
+        epoch=time / job.rows.row_length,
+        warmup=config.warmup,
+        final=config.final_learning_rate,
+    )
+    set_learning_rate(job.learner.optimizer, rate)
 
 
 def next_batch(job: Job, length: int) -> Batch:
@@ -160,89 +164,3 @@ def next_batch(job: Job, length: int) -> Batch:
 def _to_device(array: npt.NDArray[np.int64], device: torch.device) -> Tensor:
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
-
-
-def check_finite(job: Job, result: StepResult) -> None:
-    """Raises `DivergedError` if the loss or the gradient is not finite."""
-    if not job.state.is_finite(result):
-        raise DivergedError(f"the loss is no longer a number at step {job.state.step}: {ADVICE}")
-
-
-def check_weights(job: Job, result: StepResult) -> None:
-    """Raises `DivergedError` if anything that a checkpoint would keep is not finite."""
-    check_finite(job, result)
-    if not all(bool(torch.isfinite(weight).all()) for weight in job.model.parameters()):
-        raise DivergedError(f"a weight is no longer a number at step {job.state.step}: {ADVICE}")
-
-
-def measure(job: Job) -> Loss | None:
-    """The exact validation loss, each process evaluating its part of the rows; ``None`` without validation text.
-
-    Raises `DivergedError` if it is not finite.
-    """
-    tokens = job.store.val
-    if len(tokens) < 2:
-        return None
-    num_rows = num_rows_for(len(tokens))
-    own_rows = rows_of_rank(num_rows, job.accelerator.process_index, job.accelerator.num_processes)
-    total = loss_sum(job.model, tokens, own_rows, num_rows)
-    if job.accelerator.num_processes > 1:
-        total = total.to(job.device)
-        sum_over_processes(total)
-    if not math.isfinite(float(total)):
-        raise DivergedError(f"the validation loss is no longer a number at step {job.state.step}: {ADVICE}")
-    return Loss(float(total) / (len(tokens) - 1), len(tokens) - 1)
-
-
-def log_metrics(job: Job, result: StepResult, loss: Loss | None, speed: float, seconds_left: float) -> None:
-    """Writes a line of metrics to the run folder, the tracker and the terminal; begins a new mean of the loss."""
-    row = {
-        "step": job.state.step,
-        "epoch": round(job.epoch, 6),
-        "train_loss": job.state.take_mean_loss(),
-        "val_loss": loss.nats if loss else None,
-        "val_bpc": loss.bpc if loss else None,
-        "learning_rate": job.learner.optimizer.param_groups[0]["lr"],
-        "grad_norm": float(result.norm),
-        "chars_per_second": speed,
-    }
-    if job.accelerator.is_main_process:
-        job.run.append(METRICS, row)
-        known = {name: value for name, value in row.items() if value is not None and name != "step"}
-        job.tracker.log(known, job.state.step)
-    job.terminal.progress(row, seconds_left)
-
-
-def write_samples(job: Job, loss: Loss | None) -> None:
-    """Samples on the main process: from a fresh state, with the same seed every time, at each temperature."""
-    config = job.config
-    if not job.accelerator.is_main_process or config.sample_length == 0:
-        return
-    prompt, seed = config.prompt or default_prompt(job.store.vocab), derived_seed(config.seed, 0, "samples")
-    rows, scored = [], []
-    for temperature in config.temperatures:
-        characters = list(
-            generate_scored(
-                job.model,
-                job.store.vocab,
-                prompt,
-                length=config.sample_length,
-                temperature=temperature,
-                seed=seed,
-            )
-        )
-        scored.append(characters)
-        rows.append(
-            {
-                "epoch": round(job.epoch, 6),
-                "step": job.state.step,
-                "temperature": temperature,
-                "prompt": prompt,
-                "text": "".join(character for character, _ in characters),
-                "val_loss": loss.nats if loss else None,
-            }
-        )
-    for row in rows:
-        job.run.append(SAMPLES, row)
-    job.tracker.log_samples(rows, scored, job.state.step)
-    job.terminal.samples(rows)

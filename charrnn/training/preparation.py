@@ -20,6 +20,7 @@ from charrnn.distributed.stopping import StopRequest
 from charrnn.errors import ConfigError
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
+from charrnn.printable import quoted
 from charrnn.run import checkpoint
 from charrnn.run.folder import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_text
 from charrnn.run.terminal import Terminal
@@ -81,7 +82,7 @@ def choose_run_dir(config: TrainConfig) -> Path:
             return status.parent
     if config.resume:
         newest = max(parent.glob("*/config.json"), default=None)
-        hint = f", for example --run-dir {newest.parent}" if newest else ""
+        hint = f", for example --run-dir {quoted(newest.parent)}" if newest else ""
         raise ConfigError(f"--resume needs the --run-dir to go on with{hint}")
     return new_run_folder(parent, config.corpus)
 
@@ -168,7 +169,7 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
         stop=stop,
         run=run,
         tracker=TRACKERS[config.tracker](accelerator, run.path),
-        terminal=Terminal(shown=accelerator.is_main_process),
+        terminal=Terminal(run.path, shown=accelerator.is_main_process),
     )
     if earlier.checkpoint:
         restore(job, earlier.checkpoint)

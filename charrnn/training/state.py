@@ -22,7 +22,8 @@ class TrainingState:
     """The place of a run, the optimizer's moments, and the recurrent state of this process's own rows.
 
     ``step`` counts steps, ``time`` characters of each row. ``loss_sum`` adds up ``loss_count`` steps since the last
-    line of metrics.
+    line of metrics. ``undone`` is the gradient's norm of the last step, until all that is due after a step is done;
+    ``speed`` the characters a second when they were last measured.
     """
 
     learner: Learner
@@ -34,6 +35,8 @@ class TrainingState:
     step: int = 0
     time: int = 0
     best_loss: float | None = None
+    undone: Tensor | None = None
+    speed: float = 0.0
 
     @classmethod
     def at_start(cls, learner: Learner, own_rows: range, num_rows: int) -> TrainingState:
@@ -48,6 +51,7 @@ class TrainingState:
         self.loss_count += 1
         self.step += 1
         self.time += length
+        self.undone = result.norm
 
     def take_mean_loss(self) -> float:
         """The mean loss since this was called last; waits for the device."""
@@ -74,6 +78,8 @@ class TrainingState:
             "time": self.time,
             "loss_count": self.loss_count,
             "best_loss": self.best_loss,
+            "undone": None if self.undone is None else float(self.undone),
+            "speed": self.speed,
             "scaler": scaler.state_dict() if scaler else None,
             "loss_sum": self.loss_sum,
             "state.h": h_LBH,
@@ -88,7 +94,10 @@ class TrainingState:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Goes on from what `state_dict` gave, on any number of processes; raises `CheckpointError` if it cannot."""
         if saved.get("version", VERSION) != VERSION:  # before versions were written there was only this one
-            raise CheckpointError(f"the state has version {saved['version']}; this charrnn reads version {VERSION}")
+            raise CheckpointError(
+                f"the state has version {saved['version']}; this charrnn reads version {VERSION}: "
+                "use the charrnn that wrote it, or start a new run in another --run-dir"
+            )
         optimizer, device = self.learner.optimizer, self.learner.accelerator.device
         moments: dict[Tensor, dict[str, Tensor]] = {}
         for name, parameter in self.learner.model.named_parameters():
@@ -114,11 +123,14 @@ class TrainingState:
         self.state, self.loss_sum = (h_LBH, c_LBH), saved["loss_sum"].to(device)
         self.loss_count, self.best_loss = saved["loss_count"], saved["best_loss"]
         self.step, self.time = saved["step"], saved["time"]
+        # Not there before evaluations could be stopped.
+        undone, self.speed = saved.get("undone"), saved.get("speed", 0.0)
+        self.undone = None if undone is None else torch.tensor(undone, device=device)
 
-    def is_finite(self, result: StepResult) -> bool:
+    def is_finite(self, norm: Tensor) -> bool:
         """Whether loss and gradient are numbers; a scaled fp16 gradient may overflow. Waits for the device."""
         may_overflow = self.learner.accelerator.mixed_precision == "fp16"
-        return math.isfinite(float(self.loss_sum)) and (may_overflow or math.isfinite(float(result.norm)))
+        return math.isfinite(float(self.loss_sum)) and (may_overflow or math.isfinite(float(norm)))
 
     def _state_of_all_rows(self) -> State:
         own = torch.stack([part.float() for part in self.state])

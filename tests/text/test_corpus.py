@@ -119,6 +119,19 @@ def test_a_size_that_fails_is_blamed_on_the_plugin() -> None:
     assert corpus(lambda _: []).num_bytes(CorpusSpec.parse("some:12")) is None
 
 
+@pytest.mark.parametrize("size", ["12", float("nan"), float("inf"), -1, b"1"])
+def test_a_size_that_is_no_number_of_bytes_is_blamed_on_the_plugin(size: Any) -> None:
+    offered = Corpus("some", lambda _: [], None, None, "some-plugin", "1.2", lambda _: size)
+    with pytest.raises(CorpusError, match=r"some-plugin 1\.2 failed: TypeError: its size is .*, not a number of bytes"):
+        offered.num_bytes(CorpusSpec.parse("some:12"))
+
+
+def test_a_cache_key_that_is_no_text_is_blamed_on_the_plugin() -> None:
+    key: Any = lambda _: 12  # noqa: E731
+    with pytest.raises(CorpusError, match=r"its cache key is int, not text"):
+        corpus(lambda _: [], key).fingerprint(CorpusSpec.parse("some:12"))
+
+
 def test_a_piece_that_is_no_text_is_blamed_on_the_plugin() -> None:
     def loader(_: str) -> list[list[Any]]:
         return [[b"bytes"]]
