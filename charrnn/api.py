@@ -14,7 +14,7 @@ from charrnn.model.evaluation import Loss, evaluate
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import SamplingKeywords, generate
-from charrnn.output import guarded
+from charrnn.outside.output import guarded
 from charrnn.run.checkpoint import find_model
 from charrnn.text.vocab import Vocabulary
 

@@ -19,8 +19,8 @@ from charrnn.distributed.machine import settings_of_training
 from charrnn.distributed.stopping import StoppedError, StopRequest
 from charrnn.errors import CheckpointError, ConfigError, UserError
 from charrnn.model.folder import MODEL_FILES
-from charrnn.output import guarded, log_to_stderr, tell
-from charrnn.printable import quoted
+from charrnn.outside.output import guarded, log_to_stderr, tell
+from charrnn.outside.printable import quoted
 from charrnn.run.checkpoint import find_whole
 from charrnn.run.folder import RunFolder
 from charrnn.training.job import Job

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from charrnn import __version__
 from charrnn.config.options import did_you_mean
 from charrnn.errors import UsageError, UserError
-from charrnn.output import guarded, log_to_stderr, tell
+from charrnn.outside.output import guarded, log_to_stderr, tell
 
 COMMANDS = {
     "train": "train a model (as `accelerate launch -m charrnn.train` does, in one process)",

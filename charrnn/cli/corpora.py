@@ -11,7 +11,7 @@ from typing import Annotated
 from charrnn.cli.options import PluginOptions
 from charrnn.config.options import AtLeast1, Group
 from charrnn.errors import CorpusError
-from charrnn.printable import one_line, printable
+from charrnn.outside.printable import one_line, printable
 from charrnn.text.corpus import CorpusSpec, aside
 from charrnn.text.documents import joined
 from charrnn.text.plugins import Corpora

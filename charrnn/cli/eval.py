@@ -19,12 +19,12 @@ from charrnn.config.options import NotNegative, Repeated
 from charrnn.config.sources import from_saved
 from charrnn.distributed.machine import keep_freed_memory, one_blas_thread, share_of_cores
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
-from charrnn.foreign import is_there
 from charrnn.model.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
 from charrnn.model.evaluation import Loss, evaluate, fit_temperature
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.printable import in_json
+from charrnn.outside.foreign import is_there
+from charrnn.outside.printable import in_json
 from charrnn.run.checkpoint import read_training
 from charrnn.run.text import trained_text
 from charrnn.text.corpus import CorpusSpec

@@ -11,9 +11,9 @@ from typing import Annotated
 from charrnn.cli.options import ModelOptions
 from charrnn.config.options import Group
 from charrnn.errors import CheckpointError
-from charrnn.foreign import open_file, shown
 from charrnn.model.folder import MODEL_FILES, load_model
-from charrnn.printable import one_line
+from charrnn.outside.foreign import open_file, shown
+from charrnn.outside.printable import one_line
 
 
 class ExportOptions(ModelOptions):

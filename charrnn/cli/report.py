@@ -14,10 +14,10 @@ from charrnn.cli.options import ModelOptions, TextOptions
 from charrnn.config.options import Repeated
 from charrnn.distributed.machine import share_of_cores
 from charrnn.errors import CheckpointError, UserError
-from charrnn.foreign import as_dict, checked, is_there, reason, shown
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.printable import one_line
+from charrnn.outside.foreign import as_dict, checked, is_there, reason, shown
+from charrnn.outside.printable import one_line
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
 from charrnn.run.checkpoint import read_training

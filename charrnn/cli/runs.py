@@ -10,8 +10,8 @@ from typing import Annotated
 
 from charrnn.config.options import Group, Options
 from charrnn.errors import CheckpointError
-from charrnn.foreign import Schema, is_there, read, reason, shown
-from charrnn.printable import one_line
+from charrnn.outside.foreign import Schema, is_there, read, reason, shown
+from charrnn.outside.printable import one_line
 from charrnn.run.folder import METRICS, is_locked
 from charrnn.run.schema import Config, Metrics, Status, read_rows
 

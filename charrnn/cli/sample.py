@@ -12,7 +12,7 @@ from charrnn.config.options import AtLeast1
 from charrnn.distributed.machine import one_blas_thread
 from charrnn.model.folder import load_weights
 from charrnn.model.sampling import Sampling, draw, scores
-from charrnn.printable import printable
+from charrnn.outside.printable import printable
 
 LOG = logging.getLogger(__name__)
 

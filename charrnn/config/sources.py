@@ -13,7 +13,7 @@ from charrnn.config.options import flag, read_flags
 from charrnn.config.presets import PRESETS
 from charrnn.config.settings import Rule, TrainConfig, ruled
 from charrnn.errors import ConfigError
-from charrnn.foreign import shown
+from charrnn.outside.foreign import shown
 
 
 def parse(args: Sequence[str], default_preset: str) -> TrainConfig:

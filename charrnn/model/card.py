@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charrnn.model.evaluation import Loss
-from charrnn.printable import one_line
+from charrnn.outside.printable import one_line
 
 
 def model_card(corpora: Sequence[str], step: int, loss: Loss | None) -> str:

@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from charrnn.errors import CheckpointError, VocabularyError
-from charrnn.foreign import reason, regular
 from charrnn.model.shape import check_weights, read_shape
-from charrnn.printable import named_in_utf8
+from charrnn.outside.foreign import reason, regular
+from charrnn.outside.printable import named_in_utf8
 from charrnn.text.vocab import Vocabulary
 
 # torch takes more than a second to import: `charrnn sample`, which needs the weights alone, must not wait for it.

@@ -15,8 +15,8 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from charrnn.foreign import checked
 from charrnn.model.shape import Shape, check_weights
+from charrnn.outside.foreign import checked
 
 RECURRENT = "weight_hh_l0"
 """torch's name of the recurrent weights of a one-layer LSTM."""

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, model_validator
 from safetensors import safe_open
 
-from charrnn.foreign import Strict, read, regular
+from charrnn.outside.foreign import Strict, read, regular
 
 MAX_VOCABULARY = 0x110000 + 1
 """Every code point there is, and <unk>."""

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charrnn.foreign import Count, Strict, Text, parsed
+from charrnn.outside.foreign import Count, Strict, Text, parsed
 
 MAX_BODY = 1 << 22
 """Bytes of a request's body: the texts of both columns, however often they went on."""

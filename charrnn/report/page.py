@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from charrnn.model.lstm import CharLSTM
-from charrnn.printable import printable as printable_with
+from charrnn.outside.printable import printable as printable_with
 from charrnn.report.cells import named_cells
 from charrnn.report.copied import SHORTEST, Passage, copied_lengths, copied_passages
 from charrnn.report.curves import draw

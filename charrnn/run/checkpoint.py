@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from charrnn.errors import CheckpointError
-from charrnn.foreign import as_dict, inside, is_there, open_file, parsed, read_text, reason, regular, shown
 from charrnn.model.folder import MODEL_FILES, save_model
+from charrnn.outside.foreign import as_dict, inside, is_there, open_file, parsed, read_text, reason, regular, shown
+from charrnn.outside.printable import named_in_utf8
 from charrnn.run.schema import Format, Manifest, Training
-from charrnn.printable import named_in_utf8
 from charrnn.text.vocab import Vocabulary
 
 # torch takes more than a second to import: `charrnn sample`, which only looks for a model here, must not wait for it.

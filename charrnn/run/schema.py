@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
-from charrnn.foreign import Count, Finite, Measured, Strict, Text, parsed, read_text
+from charrnn.outside.foreign import Count, Finite, Measured, Strict, Text, parsed, read_text
 
 MAX_BYTES_OF_ROWS = 1 << 28
 """A line of metrics has some 200 bytes: this is a million of them."""

@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Iterable
 
-from charrnn.printable import printable
+from charrnn.outside.printable import printable
 
 MOST_BITS = 8
 """Surprise, in bits, from which on a character has the full colour."""

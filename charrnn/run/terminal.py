@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from charrnn.printable import one_line, printable
+from charrnn.outside.printable import one_line, printable
 
 LOG = logging.getLogger(__name__)
 

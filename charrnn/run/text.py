@@ -19,7 +19,7 @@ import xxhash
 from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import from_saved
 from charrnn.errors import CorpusError, UserError
-from charrnn.foreign import inside, open_file, read, reason, regular, shown
+from charrnn.outside.foreign import inside, open_file, read, reason, regular, shown
 from charrnn.run.checkpoint import read_training
 from charrnn.run.schema import Store
 from charrnn.text.corpus import CorpusSpec

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
 from charrnn.errors import ConfigError
-from charrnn.printable import encodable, named_in_utf8, printable, quoted
+from charrnn.outside.printable import encodable, named_in_utf8, printable, quoted
 from charrnn.run.folder import METRICS, read_json, read_lines, write_json
 from charrnn.run.shading import shaded_html
 

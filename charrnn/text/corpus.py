@@ -15,7 +15,7 @@ from numbers import Real
 from urllib.parse import unquote
 
 from charrnn.errors import CorpusError, UserError
-from charrnn.printable import quoted
+from charrnn.outside.printable import quoted
 
 Document = str | Iterable[str]
 """A text, or an iterable of pieces of one text that is too large for a single string."""

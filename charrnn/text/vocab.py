@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from charrnn.errors import ConfigError, VocabularyError
-from charrnn.foreign import Strict, Text, parsed, read_text
+from charrnn.outside.foreign import Strict, Text, parsed, read_text
 
 UNKNOWN = "<unk>"
 FORMAT = "charrnn vocabulary"

@@ -20,7 +20,7 @@ from charrnn.distributed.stopping import StopRequest
 from charrnn.errors import ConfigError
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.printable import quoted
+from charrnn.outside.printable import quoted
 from charrnn.run import checkpoint
 from charrnn.run.folder import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_text
 from charrnn.run.terminal import Terminal

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from charrnn.printable import printable
+from charrnn.outside.printable import printable
 from charrnn.run.folder import read_lines
 from tests.conftest import DIRECT, SMALL, make_text, program, rows_of, run, start, status, wait_until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.printable import encodable, in_json, one_line, printable, quoted
+from charrnn.outside.printable import encodable, in_json, one_line, printable, quoted
 
 BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 

@@ -13,6 +13,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
+from charrnn.outside.printable import one_line
+
 MAX_BYTES = 1 << 26
 """Of a JSON file; those of rows may be larger, and no file of ours comes near it."""
 MAX_DEPTH = 16
@@ -147,7 +149,7 @@ def reason(error: Exception) -> str:
 def shown(text: str, most: int = 200) -> str:
     """A text as a terminal can show it without obeying it."""
     cut = text if len(text) <= most else f"{text[:most]}..."
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in cut)
+    return one_line(cut)
 
 
 def as_dict(row: Strict) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from charrnn.errors import UserError
-from charrnn.printable import encodable, one_line, printable
+from charrnn.outside.printable import encodable, one_line, printable
 
 
 class GoneError(UserError):
