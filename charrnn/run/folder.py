@@ -27,7 +27,17 @@ SAMPLES = "samples.jsonl"
 CONFIG = "config.json"
 LEFTOVERS = (".*.tmp", ".seen-by-all-*")
 """What a killed job can leave half-written, or have meant for the other processes; nobody needs it."""
-OF_A_START = ("config.json", "status.json", "vocab.json", METRICS, SAMPLES, "wandb.json", "wandb", "trackio", "tensorboard")
+OF_A_START = (
+    "config.json",
+    "status.json",
+    "vocab.json",
+    METRICS,
+    SAMPLES,
+    "wandb.json",
+    "wandb",
+    "trackio",
+    "tensorboard",
+)
 """What a start writes, which may come to nothing in the middle of it."""
 
 
@@ -38,7 +48,7 @@ def _one_line(path: Path, cannot: str = "cannot write") -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise CheckpointError(f"{cannot} {path}: {reason}: mend that, then start again with --resume") from error
+        raise CheckpointError(f"{cannot} {path}: {reason}: mend that and start again") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -94,17 +104,20 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-def damaged_lines(path: Path) -> list[int]:
-    """The numbers, from 1 on, of the lines of a file that are no whole JSON object."""
-    numbers = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1] if path.exists() else (), 1):
-        try:
-            whole = isinstance(json.loads(line), dict)
-        except (ValueError, RecursionError):
-            whole = False
-        if not whole:
-            numbers.append(number)
-    return numbers
+def whole_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file that are whole; `RunFolder.cut_back` says which are not."""
+    return [row for row in _rows(path) if row is not None]
+
+
+def _rows(path: Path) -> list[dict[str, Any] | None]:
+    """The row of each whole line; ``None`` for one that is damaged."""
+    rows: list[dict[str, Any] | None] = []
+    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
+        row = None
+        with suppress(ValueError, RecursionError):
+            row = json.loads(line)
+        rows.append(row if isinstance(row, dict) else None)
+    return rows
 
 
 def is_locked(folder: Path) -> bool:
@@ -128,10 +141,10 @@ class RunFolder:
         lock = FileLock(self.path / ".lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            there = {path.name for path in self.path.iterdir()}
             # Not at once: `charrnn runs` may hold it for the moment in which it looks.
             acquire(lock, timeout=1)
             self._held = self._look()
+            there = {path.name for path in self.path.iterdir()}
         except Timeout as error:
             advice = f"wait, or use another --run-dir{way_to_free(lock)}"
             raise CheckpointError(f"{self.path} is in use by another job: {advice}") from error
@@ -165,11 +178,10 @@ class RunFolder:
             leftover.unlink(missing_ok=True)
 
     def _discard_stores(self) -> None:
-        for store in self.path.glob("store*"):
-            if store.suffix == ".building":
-                shutil.rmtree(store, ignore_errors=True)
-            elif store.is_dir():
-                discard(store)
+        for store in (self.path / "store", *self.path.glob("store-*")):
+            discard(store)
+        for work in self.path.glob("store*.building"):
+            shutil.rmtree(work, ignore_errors=True)
 
     def _look(self) -> tuple[int, int]:
         """Which file the lock is: another one, if the folder was deleted and made again."""
@@ -194,17 +206,9 @@ class RunFolder:
         """The last step of which there is a whole line of metrics; 0 if there is none."""
         path = self.path / METRICS
         with _one_line(path, "cannot read"):
-            lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        for line in reversed(lines):
-            with suppress(ValueError, LookupError, TypeError, RecursionError):
-                return int(json.loads(line)["step"])
-        return 0
-
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows of `METRICS` or `SAMPLES` that are whole."""
-        damaged = set(damaged_lines(self.path / name))
-        lines = (self.path / name).read_bytes().split(b"\n")[:-1] if (self.path / name).exists() else []
-        return [json.loads(line) for number, line in enumerate(lines, 1) if number not in damaged]
+            rows = whole_rows(path)
+        steps = [row["step"] for row in rows if isinstance(row.get("step"), int)]
+        return steps[-1] if steps else 0
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Adds a row to `METRICS` or `SAMPLES`, where others can read it at once."""
@@ -242,7 +246,7 @@ class RunFolder:
                 elif there < length:
                     LOG.warning("%s is shorter than the checkpoint says: its earlier rows are lost", path)
                 self._end_line(path)
-                if damaged := damaged_lines(path):
+                if damaged := [number for number, row in enumerate(_rows(path), 1) if row is None]:
                     numbers = ", ".join(map(str, damaged[:5])) + (" ..." if len(damaged) > 5 else "")
                     LOG.warning("%s has damaged rows before the checkpoint, which are left out: %s", path, numbers)
 
@@ -273,7 +277,10 @@ class RunFolder:
         """Removes what this start wrote, and the folder if nothing else lies in it."""
         self._discard_stores()
         for path in self._ours:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         for lock in (*self.path.glob("store*.lock"), self.path / ".lock"):
             lock.unlink(missing_ok=True)
         if not any(self.path.iterdir()):

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
 from charrnn.errors import ConfigError
-from charrnn.run.folder import METRICS, read_json, read_lines, write_json
+from charrnn.run.folder import METRICS, read_json, whole_rows, write_json
 from charrnn.run.shading import shaded_html
 
 LOG = logging.getLogger(__name__)
@@ -53,13 +53,15 @@ class Tracker:
         """Logs the numbers of a line of metrics against its step."""
         if step > self.told_until:
             known = {name: value for name, value in metrics.items() if value is not None}
-            self.accelerator.log(known, step=step)
+            with self._spared(f"the figures of step {step}"):
+                self.accelerator.log(known, step=step)
 
     def log_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         """Adds rows of `COLUMNS` to the sample table; ``scored`` has each one's characters with their probability."""
         self.rows += rows
         if step > self.told_until:
-            self.show_samples(rows, scored, step)
+            with self._spared(f"the samples of step {step}"):
+                self.show_samples(rows, scored, step)
 
     def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         """Shows new rows, which `rows` has already, as the tracker can."""
@@ -73,6 +75,25 @@ class Tracker:
             tracker.finish()
         self.accelerator.trackers = []
         return ""
+
+    def close(self, failed: bool) -> str:
+        """`finish`, whatever it comes to: the run's own record is not to be without an end for it."""
+        advice = ""
+        with self._spared("its last part"):
+            advice += self.finish(failed)
+        return advice
+
+    @contextmanager
+    def _spared(self, what: str) -> Iterator[None]:
+        """Lets training go on where the tracker's disk is full, or its service does not answer."""
+        try:
+            yield
+        except self._failures() as error:
+            message = " ".join(str(error).split())
+            LOG.warning("the tracker did not take %s, which %s has: %s", what, self.run_dir, message)
+
+    def _failures(self) -> tuple[type[Exception], ...]:
+        return (OSError,)
 
     def _init(self, kind: str, project: str, config: Mapping[str, Any], **options: Any) -> None:
         if find_spec(kind) is None:
@@ -114,7 +135,10 @@ class Wandb(Tracker):
         id_file = self.run_dir / "wandb.json"
         if not id_file.exists():
             write_json(id_file, {"id": secrets.token_hex(4)})
-        run_id = read_json(id_file)["id"]
+        try:
+            run_id = read_json(id_file)["id"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ConfigError(f"{id_file} is damaged: remove it, to go on as another wandb run") from error
         resume = None if mode == "offline" else "allow"
         self._init("wandb", project, config, name=run_name, dir=str(self.run_dir), id=run_id, mode=mode, resume=resume)
         self._run = self.accelerator.get_tracker("wandb", unwrap=True)
@@ -130,7 +154,7 @@ class Wandb(Tracker):
     def _catch_up(self) -> None:
         """Logs what an interrupted attempt could not send any more; only the run knows up to where it came."""
         self.told_until = self._run.starting_step - 1
-        for row in read_lines(self.run_dir / METRICS):
+        for row in whole_rows(self.run_dir / METRICS):
             self.log(row, row["step"])
         self._add([row for row in self.rows if row["step"] > self.told_until])
 
@@ -149,32 +173,25 @@ class Wandb(Tracker):
             )
             for row, characters in zip(rows, scored, strict=True)
         }
-        with self._spared(f"the samples of step {step}"):
-            self._run.log({"samples": self._table, **shaded, "step": step}, step=step)
+        self._run.log({"samples": self._table, **shaded, "step": step}, step=step)
 
     def log_model(self, files: Sequence[Path]) -> None:
         import wandb
 
-        artifact = wandb.Artifact(f"model-{self._run.id}", type="model")
-        for file in files:
-            artifact.add_file(str(file))
         with self._spared("the model"):
+            artifact = wandb.Artifact(f"model-{self._run.id}", type="model")
+            for file in files:
+                artifact.add_file(str(file))
             self._run.log_artifact(artifact)
 
     def _add(self, rows: Sequence[Row]) -> None:
         for row in rows:
             self._table.add_data(*(row[column] for column in COLUMNS))
 
-    @contextmanager
-    def _spared(self, what: str) -> Iterator[None]:
-        """Lets training go on where wandb, which asks its service before it takes a table, gets no answer."""
+    def _failures(self) -> tuple[type[Exception], ...]:
         import wandb
 
-        try:
-            yield
-        except wandb.Error as error:
-            message = " ".join(str(error).split())
-            LOG.warning("wandb did not take %s, which %s has: %s", what, self.run_dir, message)
+        return (OSError, wandb.Error)  # it asks its service before it takes a table, and may get no answer
 
     def finish(self, failed: bool) -> str:
         import wandb

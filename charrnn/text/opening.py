@@ -55,9 +55,7 @@ def open_text(
         sizes = [corpus.num_bytes(spec) for spec, corpus in found]
         num_bytes = None if None in sizes else sum(filter(None, sizes))
         with warnings_of(modules) as heard:
-            return build_store(
-                folder, sources, *held_out, vocab=vocab, num_bytes=num_bytes, warnings=heard, **settings
-            )
+            return build_store(folder, sources, *held_out, vocab=vocab, num_bytes=num_bytes, warnings=heard, **settings)
 
     return open_or_build(folder, build)
 

@@ -218,9 +218,7 @@ def _encode(split: Split, numbering: Numbering, vocab: Vocabulary) -> None:
     path.replace(split.path)
 
 
-def _describe(
-    store: Path, texts: list[_Text], splits: list[Split], vocab: Vocabulary, warnings: Iterable[str]
-) -> None:
+def _describe(store: Path, texts: list[_Text], splits: list[Split], vocab: Vocabulary, warnings: Iterable[str]) -> None:
     """Writes what makes the splits a store, and has all of it on the disk for good."""
     vocab.save(store / "vocab.json")
     with ThreadPoolExecutor(1) as thread:
