@@ -85,8 +85,9 @@ def open_or_build(folder: Path, build: Callable[[], TokenStore]) -> TokenStore:
     Calls `build` to build it if it is not there; and if it is damaged, which is said. While one process builds, the
     others wait to open.
     """
-    for work in folder.parent.glob("*.building"):
-        remove_unless_locked(work, work.with_suffix(".lock"))
+    with suppress(OSError):  # which opening and building tell of
+        for work in list(folder.parent.glob("*.building")):
+            remove_unless_locked(work, work.with_suffix(".lock"))
     store = None
     with suppress(ValueError):
         store = _checked(folder)
@@ -190,9 +191,11 @@ def is_ours(folder: Path) -> bool:
     """Whether a folder is a store, or what a power cut left of one."""
     try:
         content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return folder.is_dir() and {path.name for path in folder.iterdir()} <= FILES
-    return isinstance(content, dict) and {"version", "tokens", "digest"} <= content.keys()
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict):
+        return {"version", "tokens", "digest"} <= content.keys()
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= FILES
 
 
 def discard(folder: Path) -> None:
