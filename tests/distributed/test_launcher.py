@@ -48,7 +48,7 @@ def test_a_clock_that_is_set_makes_no_other_parent(seconds: int, tmp_path: Path)
     lines = Path("/proc/stat").read_text().splitlines()
     shifted = [f"btime {int(line.split()[1]) + seconds}" if line.startswith("btime") else line for line in lines]
     (tmp_path / "stat").write_text("\n".join(shifted) + "\n")
-    script = f"mount --bind {tmp_path}/stat /proc/stat && exec \"$@\""
+    script = f'mount --bind {tmp_path}/stat /proc/stat && exec "$@"'
     in_another_time = ("unshare", "--mount", "sh", "-c", script, "sh")
     if os.geteuid() or subprocess.run([*in_another_time, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs root and mount namespaces")

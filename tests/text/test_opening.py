@@ -56,9 +56,7 @@ def books() -> Path:
     return folder
 
 
-def test_what_was_said_at_the_building_is_said_at_every_opening(
-    books: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_was_said_at_the_building_is_said_at_every_opening(books: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = said(caplog, "files:books")
     assert len(first) == 2
     assert "not UTF-8, read as" in first[0]

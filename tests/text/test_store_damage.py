@@ -36,8 +36,6 @@ def build(folder: Path, text: str = TEXT) -> TokenStore:
     return build_store(folder, [("files:a", [[text]])])
 
 
-
-
 def never() -> TokenStore:
     raise AssertionError("built twice")
 
@@ -61,15 +59,13 @@ DAMAGE = {
     "a folder for a file": "rm train.bin; mkdir train.bin",
     "no vocabulary": "rm vocab.json",
     "half a vocabulary": "truncate -s 50 vocab.json",
-    "another vocabulary": "sed -i 's/\"a\"/\"A\"/' vocab.json",
-    "another digest": "sed -i 's/\"digest\": \"..../\"digest\": \"0000/' store.json",
+    "another vocabulary": 'sed -i \'s/"a"/"A"/\' vocab.json',
+    "another digest": 'sed -i \'s/"digest": "..../"digest": "0000/\' store.json',
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_what_is_not_whole_is_built_anew_and_said(
-    damage: str, store: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_not_whole_is_built_anew_and_said(damage: str, store: Path, caplog: pytest.LogCaptureFixture) -> None:
     digest = open_store(store).digest
     subprocess.run(damage, shell=True, check=True, cwd=store)
     with caplog.at_level(logging.WARNING):
@@ -268,7 +264,9 @@ def test_a_store_that_cannot_be_read_is_not_built_again(shared: Path) -> None:
     (shared / "a.txt").write_text(TEXT)
     environment = {**os.environ, "XDG_CACHE_HOME": str(shared / "cache")}
     code = AS_NOBODY.replace("os.setgid(65534); os.setuid(65534)", "")
-    subprocess.run([sys.executable, "-c", code, str(shared / "a.txt"), str(shared / "warm")], env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-c", code, str(shared / "a.txt"), str(shared / "warm")], env=environment, check=True
+    )
     (bin_file,) = (shared / "cache").glob("**/train.bin")
     bin_file.chmod(0o600)
     command = [sys.executable, "-c", AS_NOBODY, str(shared / "a.txt"), str(shared / "warm")]
