@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from charrnn.text.vocab import Vocabulary as Vocabulary
 
 __version__ = "0.1.0"
+
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    # Threads of OpenMP spin while they wait for each other, by default so long that one other busy program makes
+    # training three times slower. Read when torch is imported, and so set before (docs/results.md has what it brings).
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 _HOMES = {
     "CharLSTM": "charrnn.model.lstm",

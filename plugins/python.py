@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
@@ -15,11 +14,14 @@ from pathlib import Path
 
 from charrnn import hookimpl
 from charrnn.errors import CorpusError
+from charrnn.text.corpus import files_digest
+
+from .reading.names import shown
 
 log = logging.getLogger(__name__)
 
 _NOT_STDLIB = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
-_READER = 1  # part of the cache key: raise it when the same files become another text
+_READER = 2  # part of the cache key: raise it when the same files become another text
 
 
 @hookimpl
@@ -39,16 +41,12 @@ def python(argument: str) -> Iterator[str]:
             with tokenize.open(path) as file:
                 yield file.read()
         except (SyntaxError, UnicodeDecodeError, OSError) as error:
-            log.warning("skipped %s: %s", path, error)
+            log.warning("skipped %s: %s", shown(path), shown(error))
 
 
 def cache_key(argument: str) -> str:
     """The interpreter's version and a digest of every file's path, size and time of change."""
-    digest = hashlib.sha256()
-    for path in _sources(argument):
-        status = path.stat() if path.exists() else path.lstat()
-        digest.update(os.fsencode(path) + f"\0{status.st_size} {status.st_mtime_ns}\0".encode())
-    return f"{_READER} {sys.version} {digest.hexdigest()}"
+    return f"{_READER} {sys.version} {files_digest(_sources(argument))}"
 
 
 def _sources(argument: str) -> list[Path]:

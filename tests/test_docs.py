@@ -48,5 +48,18 @@ def test_links_lead_to_files_that_are_there(page: Path) -> None:
     assert missing == []
 
 
+SPOKEN_OF = [*PAGES, *(ROOT / "launch").iterdir(), *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.ipynb")]
+
+
+@pytest.mark.parametrize("page", dict.fromkeys(SPOKEN_OF), ids=lambda page: str(page.relative_to(ROOT)))
+def test_nothing_installs_the_project_of_the_same_name(page: Path) -> None:
+    """On the public index `charrnn` is somebody else's: only where that is said may it be named."""
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r".*\binstall(?:\s+-\S+)*\s+[\'\"]?charrnn(?![\w-]).*", text):
+        assert "another project" in line or "Why not" in line
+    assert "pypi.org/project/charrnn/" not in text
+    assert not re.search(r"dependencies = \[[^]]*[\'\"]charrnn[^\w-]", text)  # of a plugin's pyproject.toml
+
+
 def test_the_readme_shows_the_plugin_that_is_tested() -> None:
     assert DOCUMENTED["haiku.py"] in read("README.md")

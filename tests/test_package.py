@@ -59,7 +59,7 @@ def test_other_names_are_not() -> None:
 
 
 def test_the_version_is_that_of_the_installed_package() -> None:
-    assert charrnn.__version__ == version("charrnn")
+    assert charrnn.__version__ == version("charrnn-lm")
 
 
 def test_a_sample_needs_no_torch() -> None:

@@ -47,7 +47,7 @@ def main(args: Sequence[str]) -> int:
     options = PlayOptions.from_args(args, "charrnn play")
     models = {str(run): load_model(find_model(run, options.checkpoint)) for run in options.runs}
     if find_spec("gradio") is None:
-        raise ConfigError("the page needs Gradio: pip install 'charrnn[play]'")
+        raise ConfigError("the page needs Gradio: pip install 'gradio>=6.31,<7'")
     with listen(options.host, options.port) as listener:
         # Gradio takes seconds to import: everything that can be wrong has been said before.
         import uvicorn

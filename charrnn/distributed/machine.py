@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -48,7 +50,10 @@ def settings_of_training(*, num_threads: int, deterministic: bool) -> Iterator[N
 
 
 def share_of_cores() -> int:
-    """The cores for each process of this machine; a launcher that bound processes to cores has shared them already."""
+    """The cores for each process of this machine; a launcher that bound processes to cores has shared them already.
+
+    What a container may use of the processor in a time (its quota) counts as cores.
+    """
     if not hasattr(os, "sched_getaffinity"):
         usable = os.cpu_count() or 1
     else:
@@ -56,7 +61,40 @@ def share_of_cores() -> int:
         if usable < len(os.sched_getaffinity(os.getppid())):
             return usable
     local = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE")
-    return max(1, usable // from_environment(local, 1))
+    return max(1, int(min(usable, cpu_quota())) // from_environment(local, 1))
+
+
+def cpu_quota(proc: Path = Path("/proc/self")) -> float:
+    """The processor time that control groups (version 1 or 2) leave this process, in cores; infinite without limit."""
+    try:
+        groups = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
+        mounts = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
+    except OSError:
+        return math.inf
+    limits = [math.inf]
+    for fields in mounts:
+        kind, options = fields[fields.index("-") + 1], fields[-1].split(",")
+        for number, controllers, path in groups:
+            if (kind == "cgroup2" and number == "0") or (
+                kind == "cgroup" and "cpu" in options and "cpu" in controllers
+            ):
+                # Inside a container the group may be named as outside, and only what is below it be mounted.
+                root, top = fields[3], Path(fields[4])
+                own = top / os.path.relpath(path, root) if path.startswith(root) else top
+                limits += [_limit(folder) for folder in (own, *own.parents) if folder.is_relative_to(top)]
+    return min(limits)
+
+
+def _limit(group: Path) -> float:
+    """The limit of one control group, in cores."""
+    try:
+        quota, period = (group / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        except OSError:
+            return math.inf
+    return int(quota) / int(period) if quota.isdigit() else math.inf  # "max" and -1 are none
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

@@ -18,7 +18,7 @@ tags: [charrnn, char-rnn, lstm]
 
 # A character-level LSTM language model
 
-Trained with [charrnn](https://pypi.org/project/charrnn/) on `{"`, `".join(corpora)}`, {step} steps.
+Trained with charrnn, a trainer of character-level language models, on `{"`, `".join(corpora)}`, {step} steps.
 {measured}
 ```python
 from pathlib import Path

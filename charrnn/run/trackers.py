@@ -97,7 +97,7 @@ class Tracker:
 
     def _init(self, kind: str, project: str, config: Mapping[str, Any], **options: Any) -> None:
         if find_spec(kind) is None:
-            raise ConfigError(f"{kind} is not installed: pip install 'charrnn[{kind}]', or use another --tracker")
+            raise ConfigError(f"{kind} is not installed: pip install {kind}, or use another --tracker")
         plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in config.items()}
         self.accelerator.log_with = filter_trackers(kind, self.run_dir)
         self.accelerator.project_configuration.set_directories(str(self.run_dir))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 import re
@@ -147,3 +148,20 @@ class Corpus:
         except (Exception, SystemExit) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise CorpusError(f"{what}: the plugin {self.plugin} {self.version} failed: {reason}") from error
+
+
+def files_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """A digest of files' paths, sizes, times of change and whether they may be read, for a loader's cache key.
+
+    The time of the last change of a file's status is among them: it shows a file that was replaced by one of the same
+    size and time, and nobody can set it.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            status = os.stat(path)
+            state = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {os.access(path, os.R_OK)}"
+        except OSError as error:
+            state = f"error {error.errno}"
+        digest.update(os.fsencode(os.path.abspath(path)) + f"\0{state}\0".encode())
+    return digest.hexdigest()

@@ -86,7 +86,7 @@ def fetch(name: str, address: str, path: Path, limits: Limits) -> None:
         if watchdog.barked:
             raise RefusedError(f"gave no whole answer within {limits.deadline:g} s") from error
         raise PassingError(f"{error}" or type(error).__name__) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # a name of a host may be no name at all
         raise RefusedError(f"{error}") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -158,6 +158,18 @@ def test_a_listing_that_nobody_reads_ends_quietly(monkeypatch: pytest.MonkeyPatc
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_help_that_nobody_reads_on_ends_quietly(command: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {program('charrnn')} {command} --help | head -n 1"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stdout.startswith(f"usage: charrnn {command}")
+    assert done.stderr == ""
+
+
 def test_eval_finds_the_losses_that_training_measured(run_dir: Path, text: Path, capsys: Output) -> None:
     losses = [row["val_loss"] for row in rows_of(run_dir / "metrics.jsonl") if row["val_loss"] is not None]
     expected = {"best": min(losses), "last": losses[-1]}

@@ -194,7 +194,7 @@ def test_what_cannot_be_served_is_one_line(
         assert "Address already in use" in error_of(capsys, run_dir, "--port", port)
     assert "--port" in error_of(capsys, run_dir, "--port", "65536")
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert "pip install 'charrnn[play]'" in error_of(capsys, run_dir)
+    assert "pip install 'gradio>=6.31,<7'" in error_of(capsys, run_dir)
 
 
 def test_the_command_serves_until_ctrl_c_and_then_says_nothing(run_dir: Path) -> None:

@@ -107,10 +107,11 @@ def test_unicode_is_recognised_and_its_mark_removed(corpus, tmp_path, codec):
 
 @pytest.mark.parametrize(("text", "codec"), [(FRENCH, "latin-1"), (RUSSIAN, "koi8-r"), (RUSSIAN, "cp1251")])
 def test_other_encodings_are_recognised_each_file_for_itself_and_said(corpus, tmp_path, caplog, text, codec):
-    write(tmp_path / "a.txt", (text * 20).encode(codec))
-    write(tmp_path / "b.txt", (text * 20).encode())
-    write(tmp_path / "c.txt", (text * 20).encode("utf-16"))
-    assert read(corpus, tmp_path) == [text * 20] * 3
+    texts = [text * number for number in (20, 21, 22)]  # each another, for the same text is read once
+    write(tmp_path / "a.txt", texts[0].encode(codec))
+    write(tmp_path / "b.txt", texts[1].encode())
+    write(tmp_path / "c.txt", texts[2].encode("utf-16"))
+    assert read(corpus, tmp_path) == texts
     assert [record.levelname for record in caplog.records if "a.txt: not UTF-8" in record.message] == ["WARNING"]
     assert "b.txt" not in caplog.text
 

@@ -217,6 +217,18 @@ def test_the_next_mirror_is_tried(fault: str, server: Mirror, monkeypatch: pytes
         assert other.paths == [GENERATED]
 
 
+@pytest.mark.parametrize("address", ["http://xn--/", "http://xn--a/", "http://[::1", "http://é\u2028/"])
+def test_a_redirect_to_no_name_of_a_host_leaves_the_next_mirror(
+    address: str, server: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = {GENERATED: [to(address, 302)]}
+    monkeypatch.delenv(mirror.MIRROR_VARIABLE)
+    with running() as other:
+        other.answers = {GENERATED: [body(FILE)]}
+        monkeypatch.setattr(mirror, "MIRRORS", (server.url, other.url))
+        assert mirror.book_file(1597, QUICK).read_bytes() == FILE
+
+
 def test_a_mirror_that_asks_to_wait_is_given_the_time(server: Mirror) -> None:
     server.answers = {GENERATED: [status(429, Retry_After="1"), body(FILE)]}
     before = time.monotonic()

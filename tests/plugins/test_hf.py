@@ -31,6 +31,7 @@ class Notices(logging.Handler):
         answer["notices"].append(record.getMessage())
 
 logging.getLogger("charrnn_plugins").addHandler(Notices())
+logging.getLogger("charrnn_plugins").setLevel(logging.INFO)
 for line in sys.stdin:
     spec = CorpusSpec.parse(json.loads(line))
     corpus = Corpora().find(spec)
