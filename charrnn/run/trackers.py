@@ -81,6 +81,7 @@ class Tracker:
         advice = ""
         with self._spared("its last part"):
             advice += self.finish(failed)
+        self.accelerator.trackers = []  # what failed once would fail again when Accelerate ends
         return advice
 
     @contextmanager
@@ -90,7 +91,9 @@ class Tracker:
             yield
         except self._failures() as error:
             message = " ".join(str(error).split())
-            LOG.warning("the tracker did not take %s, which %s has: %s", what, self.run_dir, message)
+            LOG.warning(
+                "%s did not take %s, which %s has: %s", type(self).__name__.lower(), what, self.run_dir, message
+            )
 
     def _failures(self) -> tuple[type[Exception], ...]:
         return (OSError,)

@@ -131,7 +131,7 @@ def _opened(folder: Path) -> TokenStore:
         raise ValueError(f"{Path(error.filename).name}: {error.strerror}") from error
     except OSError as error:
         raise CorpusError(f"cannot read the token store {folder}: {error.strerror}: {way_out(folder)}") from error
-    except (VocabularyError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (json.JSONDecodeError, UnicodeError, VocabularyError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"store.json or vocab.json is damaged: {' '.join(str(error).split())}") from error
 
 

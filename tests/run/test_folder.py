@@ -467,9 +467,12 @@ def test_a_disk_that_cannot_be_written_is_one_line(disk: Path) -> None:
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(disk: Path) -> None:
     run = opened(disk / "run")
     run.write_status("running")
-    with pytest.raises(CheckpointError, match="No space left on device"):
+
+    def fill() -> None:
         while True:
             run.append(SAMPLES, {"text": "x" * 4000})
+
+    refused(fill, "No space left on device", SAMPLES)
     refused(lambda: write_text(run.path / "vocab.json", "x" * 8000), "No space left on device", "vocab.json")
     refused(lambda: run.write_status("running", reason="x" * 8000), "No space left on device", "status.json")
     assert {path.name for path in run.path.iterdir()} == {".lock", SAMPLES, "status.json"}

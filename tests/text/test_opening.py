@@ -46,17 +46,17 @@ def said(caplog: pytest.LogCaptureFixture, *specs: str, **options: object) -> li
 
 
 @pytest.fixture
-def books() -> Path:
+def books() -> None:
     """A folder with a text, one of a guessed encoding, and one that is none."""
     folder = Path("books")
     folder.mkdir()
     (folder / "a.txt").write_text(make_text(2_000))
     (folder / "b.txt").write_bytes("Die Straße ist schön, die Bäume blühen. ".encode("latin-1") * 50)
     (folder / "c.txt").write_bytes(b"\0" * 100)
-    return folder
 
 
-def test_what_was_said_at_the_building_is_said_at_every_opening(books: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.usefixtures("books")
+def test_what_was_said_at_the_building_is_said_at_every_opening(caplog: pytest.LogCaptureFixture) -> None:
     first = said(caplog, "files:books")
     assert len(first) == 2
     assert "not UTF-8, read as" in first[0]
@@ -65,8 +65,9 @@ def test_what_was_said_at_the_building_is_said_at_every_opening(books: Path, cap
     assert said(caplog, "files:books", run_dir="another") == first
 
 
+@pytest.mark.usefixtures("books")
 def test_a_process_that_says_nothing_keeps_what_the_main_one_says(
-    books: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     logger = logging.getLogger("charrnn_plugins")
     before = logger.level, logger.propagate
@@ -88,7 +89,7 @@ def test_a_strangers_warnings_are_kept_and_a_librarys_are_not(caplog: pytest.Log
     assert said(caplog, "poems:mine", plugins=("poems",)) == ["nameless", "of mine, of two lines"]
 
 
-def test_a_wrong_format_is_no_end(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_format_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("poems.py").write_text(PLUGIN)
     monkeypatch.setattr(logging, "raiseExceptions", False)
     with pytest.MonkeyPatch.context() as patch:
@@ -108,7 +109,8 @@ def test_a_thousand_warnings_are_a_hundred_and_a_number(
     assert said(caplog, "files:books")[3:] == ["and 7 warnings more, which were said when the text was read"]
 
 
-def test_handlers_are_given_back(books: Path) -> None:
+@pytest.mark.usefixtures("books")
+def test_handlers_are_given_back() -> None:
     before = list(logging.getLogger("charrnn_plugins").handlers), list(logging.getLogger().handlers)
     opened("files:books")
     assert (logging.getLogger("charrnn_plugins").handlers, logging.getLogger().handlers) == before

@@ -101,7 +101,7 @@ def test_ids_beyond_the_vocabulary_are_refused_though_the_digest_has_them(
     ids[-1] = len(open_store(store).vocab)
     ids.tofile(store / "train.bin")
     with monkeypatch.context() as patch:
-        patch.setattr(module.np, "iinfo", lambda dtype: type("Limits", (), {"max": 0}))
+        patch.setattr(module.np, "iinfo", lambda _: type("Limits", (), {"max": 0}))
         digest = module.digest_of(store, open_store(store).vocab)
     manifest = json.loads((store / "store.json").read_text())
     (store / "store.json").write_text(json.dumps(manifest | {"digest": digest}))
