@@ -26,6 +26,8 @@ from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
+import charrnn
+
 PEER_CHARACTERS = 8_000_000
 FILE_MEGABYTES = 100
 ROW = "{:9}" + "{:>10}" * 8
@@ -54,7 +56,7 @@ def main() -> None:
     if arguments.build:
         print(json.dumps(build(*arguments.build)))
         return
-    print(f"charrnn {version('charrnn')}, Python {platform.python_version()}, NumPy {version('numpy')}, {hardware()}")
+    print(f"charrnn {charrnn.__version__}, Python {platform.python_version()}, NumPy {version('numpy')}, {hardware()}")
     print(ROW.format("text", "MB", "M chars", "build s", "CPU s", "M chars/s", "look-up", "times", "peak MB"))
     for kind in arguments.kinds:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -123,6 +125,7 @@ def write(folder: Path, sample: str, megabytes: int, end: str) -> int:
         path = folder / f"{number:04}.txt"
         size = min(megabytes - number * FILE_MEGABYTES, FILE_MEGABYTES) * 1_000_000
         with path.open("wb") as file:
+            file.write(b"%04d\n" % number)  # the same text is read once
             for left in range(size, 0, -len(data)):
                 # Cut before a word, never within a character.
                 file.write(data if left >= len(data) else data[: data.rindex(b" ", 0, left)])

@@ -19,7 +19,7 @@ from charrnn.distributed.machine import settings_of_training
 from charrnn.distributed.stopping import StoppedError, StopRequest
 from charrnn.errors import CheckpointError, ConfigError, UserError, log_to_stderr, tell
 from charrnn.model.folder import MODEL_FILES
-from charrnn.run.checkpoint import find_model
+from charrnn.run.checkpoint import find_whole
 from charrnn.run.folder import RunFolder
 from charrnn.training.job import Job
 from charrnn.training.loop import train_to_end
@@ -99,7 +99,7 @@ def conclude(job: Job, outcome: str, reason: str) -> None:
     run = job.run
     try:
         if outcome == "finished" and job.config.log_model:
-            best = find_model(run.path)
+            best = find_whole(run.checkpoints)
             job.tracker.log_model([best / name for name in MODEL_FILES])
         advice = job.tracker.close(failed=outcome == "failed")
     finally:

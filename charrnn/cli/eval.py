@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charrnn.cli.options import ModelOptions, PluginOptions
+from charrnn.cli.options import ModelOptions, TextOptions
 from charrnn.config.options import NotNegative, Repeated
 from charrnn.config.sources import from_saved
 from charrnn.disk import to_json
 from charrnn.distributed.machine import keep_freed_memory, one_blas_thread, share_of_cores
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.foreign import is_there
 from charrnn.model.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
 from charrnn.model.evaluation import Loss, evaluate, fit_temperature
 from charrnn.model.folder import load_model
@@ -29,7 +31,7 @@ from charrnn.run.checkpoint import read_training
 from charrnn.run.text import trained_text
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.plugins import Corpora
-from charrnn.text.store import TokenStore, is_store, remove_unless_locked
+from charrnn.text.store import TokenStore, remove_unless_locked
 from charrnn.text.store_builder import build_store
 from charrnn.text.vocab import Vocabulary
 
@@ -37,7 +39,7 @@ TEMPORARY = "charrnn-eval-"
 """How the names of the folders begin that stores are built in."""
 
 
-class EvalOptions(ModelOptions, PluginOptions):
+class EvalOptions(ModelOptions, TextOptions):
     """Measure a trained model's exact loss on any text, and print it as JSON.
 
     Example: charrnn eval runs/my-run --split val
@@ -65,7 +67,7 @@ def main(args: Sequence[str]) -> int:
     if not options.dynamic and (options.learning_rate, options.decay) != (LEARNING_RATE, DECAY):
         raise ConfigError("--learning-rate and --decay are those of --dynamic: add it")
     folder = options.find_model()
-    if options.split != "all" and not (folder / "training.json").exists():
+    if options.split != "all" and not is_there(folder / "training.json"):
         raise ConfigError(f"{options.run} is a model alone, which does not say what its --split {options.split} is")
     model, vocab = load_model(folder)
     keep_freed_memory()
@@ -101,8 +103,7 @@ def own_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: P
     """The run's own text, of which training has set something apart."""
     if options.split == "all":
         raise ConfigError("no text is given: add --corpus SCHEME:ARGUMENT, or --split val for the run's own")
-    where = options.run if is_store(options.run / "store") else temporary
-    return trained_text(folder, vocab, where, plugin=options.plugin, block_plugin=options.block_plugin)
+    return trained_text(folder, vocab, temporary, options.consent())
 
 
 def given_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: Path) -> TokenStore:
@@ -143,5 +144,8 @@ def measure(
 
 
 def figures(loss: Loss) -> dict[str, float]:
-    """A loss in nats and in bits per character, and of how many."""
+    """A loss in nats and in bits per character, and of how many; raises `CheckpointError` if it is no number."""
+    if not math.isfinite(loss.nats):
+        advice = "use another checkpoint, or, with --dynamic, a lower --learning-rate"
+        raise CheckpointError(f"the model gives no numbers: it has diverged; {advice}")
     return {"loss": loss.nats, "bpc": loss.bpc, "characters": loss.num_characters}

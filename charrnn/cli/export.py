@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 from charrnn.cli.options import ModelOptions
 from charrnn.config.options import Group
 from charrnn.errors import CheckpointError
+from charrnn.foreign import open_file, shown
 from charrnn.model.folder import MODEL_FILES, load_model
 
 
@@ -28,13 +30,24 @@ def main(args: Sequence[str]) -> int:
     options = ExportOptions.from_args(args, "charrnn export")
     source = options.find_model()
     load_model(source)
-    try:
-        options.folder.mkdir(parents=True)
-        for name in MODEL_FILES:
-            shutil.copyfile(source / name, options.folder / name)
-    except FileExistsError as error:
-        raise CheckpointError(f"{options.folder} is there already: choose another folder") from error
-    except OSError as error:
-        raise CheckpointError(f"cannot write {options.folder}: {error.strerror}") from error
+    with ExitStack() as files:
+        try:
+            # All are opened before the folder is made: what cannot be had leaves nothing behind.
+            contents = {name: files.enter_context(open_file(source / name, source)) for name in MODEL_FILES}
+        except OSError as error:
+            raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from error
+        try:
+            options.folder.mkdir(parents=True)
+        except FileExistsError as error:
+            raise CheckpointError(f"{options.folder} is there already: choose another folder") from error
+        except OSError as error:
+            raise CheckpointError(f"cannot make {shown(str(options.folder))}: {error.strerror}") from error
+        try:
+            for name, content in contents.items():
+                with open(options.folder / name, "xb") as file:
+                    shutil.copyfileobj(content, file)
+        except OSError as error:
+            shutil.rmtree(options.folder, ignore_errors=True)
+            raise CheckpointError(f"cannot write {options.folder}: {error.strerror}") from error
     print(f"{options.folder}: load it with charrnn.CharLSTM.from_pretrained({str(options.folder)!r})")
     return 0

@@ -50,15 +50,14 @@ def main(args: Sequence[str]) -> int:
         raise ConfigError("the page needs Gradio: pip install 'gradio>=6.31,<7'")
     with listen(options.host, options.port) as listener:
         # Gradio takes seconds to import: everything that can be wrong has been said before.
-        import uvicorn
-
         from charrnn.play.app import make_app
+        from charrnn.play.server import end_the_stalled, make_server
 
         address, port = listener.getsockname()[:2]
         app = make_app(models, host_names(address, port))
         print(f"http://{f'[{address}]' if ':' in address else address}:{port}/  (Ctrl-C ends it)", flush=True)
-        # Pages keep a connection open for as long as they are: an end cuts them off, which is no error.
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+        end_the_stalled(listener)
+        server = make_server(app)
         logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
         # One character is too little work for several threads: they would wait for each other, and slow every client.
         one_blas_thread()

@@ -5,65 +5,78 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from charrnn.cli.options import ModelOptions
+from charrnn.cli.options import ModelOptions, TextOptions
+from charrnn.config.options import Repeated
 from charrnn.distributed.machine import share_of_cores
 from charrnn.errors import CheckpointError, UserError
+from charrnn.foreign import as_dict, checked, is_there, reason, shown
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
 from charrnn.run.checkpoint import read_training
-from charrnn.run.folder import METRICS, SAMPLES, read_lines, write_text
-from charrnn.run.text import trained_text
+from charrnn.run.folder import METRICS, SAMPLES, write_text
+from charrnn.run.schema import Config, Metrics, Sample, read_rows
+from charrnn.run.text import Consent, trained_text
 from charrnn.text.vocab import Vocabulary
 
 LOG = logging.getLogger(__name__)
 
 
-class ReportOptions(ModelOptions):
+class ReportOptions(ModelOptions, TextOptions):
     """Write RUN/report.html: curves, samples and what of them is copied, the model's surprise, and its cells.
 
     Example: charrnn report runs/my-run
     """
+
+    corpus: Repeated = ()
+    """A copy of the run's text, SCHEME:ARGUMENT, where the run's own is not at hand; can be given several times."""
 
 
 def main(args: Sequence[str]) -> int:
     """Writes the page and prints where it is."""
     options = ReportOptions.from_args(args, "charrnn report")
     run = options.run
-    if not (run / METRICS).is_file():
-        raise CheckpointError(f"{run} is not the folder of a run: it has no {METRICS}")
+    metrics, samples = read_run(run)
     folder = options.find_model()
     model, vocab = load_model(folder)
     torch.set_num_threads(share_of_cores())
-    metrics, samples = read_rows(run / METRICS), read_rows(run / SAMPLES)
-    try:
-        texts: Texts | str = find_texts(folder, vocab, run)
-    except UserError as error:
-        LOG.warning("the report lacks what needs the run's text: %s", error)
-        texts = str(error)
-    page = render(run.resolve().name, facts(metrics, folder, model, vocab), metrics, samples, model, vocab, texts)
+    with TemporaryDirectory(prefix="charrnn-report-") as scratch:
+        try:
+            texts: Texts | str = find_texts(folder, vocab, Path(scratch), options.consent(options.corpus))
+        except UserError as error:
+            LOG.warning("the report lacks what needs the run's text: %s", error)
+            texts = str(error)
+        page = render(run.resolve().name, facts(metrics, folder, model, vocab), metrics, samples, model, vocab, texts)
     target = run / "report.html"
     write_text(target, page)
     print(target)
     return 0
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; raises `CheckpointError` if one is not whole."""
-    try:
-        return read_lines(path)
-    except ValueError as error:
-        raise CheckpointError(f"{path} has a row that is not whole: if the run is writing it, try again") from error
+def read_run(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of a run's metrics and samples; raises `CheckpointError` if it is no run, or one is not whole."""
+    found: list[list[dict[str, Any]]] = []
+    for name, kind in ((METRICS, Metrics), (SAMPLES, Sample)):
+        path = run / name
+        try:
+            if name == METRICS and not is_there(path):
+                raise CheckpointError(f"{shown(str(run))} is not the folder of a run: it has no {METRICS}")
+            found.append(list(map(as_dict, read_rows(kind, path))))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{shown(str(path))} cannot be read: {reason(error)}") from error
+    metrics, samples = found
+    return metrics, samples
 
 
-def find_texts(folder: Path, vocab: Vocabulary, run: Path) -> Texts:
-    """The run's own text; raises a `UserError` if it is no longer there or no longer the same."""
-    text = trained_text(folder, vocab, run)
+def find_texts(folder: Path, vocab: Vocabulary, scratch: Path, consent: Consent) -> Texts:
+    """The run's own text; raises a `UserError` if it is no longer there, or no longer the same."""
+    text = trained_text(folder, vocab, scratch, consent)
     if len(text.val) > 1:
         return Texts(text.train, text.val, is_held_out=True)
     return Texts(text.train, text.train[-MAX_CHARACTERS:], is_held_out=False)
@@ -73,8 +86,12 @@ def facts(metrics: Sequence[dict[str, Any]], folder: Path, model: CharLSTM, voca
     """What the head of the page says."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     training = read_training(folder)
+    try:
+        corpora = checked(Config, training["config"]).corpus
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'training.json'} cannot be read: config: {error}") from error
     found = {
-        "Text": " + ".join(training["config"]["corpus"]),
+        "Text": " + ".join(corpora),
         "Model": f"{model.num_layers} × {model.hidden_size} cells, {parameters:,} parameters, {len(vocab)} characters",
     }
     if metrics:

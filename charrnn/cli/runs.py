@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from charrnn.config.options import Group, Options
-from charrnn.run.folder import METRICS, is_locked, read_json
+from charrnn.errors import CheckpointError
+from charrnn.foreign import Schema, is_there, read, reason, shown
+from charrnn.run.folder import METRICS, is_locked
+from charrnn.run.schema import Config, Metrics, Status, read_rows
 
 LOG = logging.getLogger(__name__)
 
@@ -47,43 +49,56 @@ def main(args: Sequence[str]) -> int:
 
 def readable_runs(parent: Path) -> Iterator[tuple[float, tuple[str, ...]]]:
     """When each run was last written to (seconds since 1970), and its cells of the table but the last."""
-    for folder in parent.iterdir() if parent.is_dir() else []:
-        if not folder.is_dir():
-            continue
+    try:
+        folders = sorted(parent.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        folders = []
+    except OSError as error:
+        raise CheckpointError(f"cannot read {shown(str(parent))}: {error.strerror}") from error
+    for folder in folders:
+        name = shown(str(folder))
         try:
-            yield describe(folder)
+            if folder.is_dir():
+                yield describe(folder)
         except OSError as error:
-            LOG.warning("%s: not begun yet, or no run: %s: %s", folder, error.filename, error.strerror)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            LOG.warning("%s: damaged: %s: %s", folder, type(error).__name__, error)
+            LOG.warning("%s: not begun yet, or no run: %s: %s", name, shown(str(error.filename)), error.strerror)
+        except ValueError as error:
+            LOG.warning("%s: damaged: %s", name, error)
 
 
 def describe(folder: Path) -> tuple[float, tuple[str, ...]]:
-    """When a run was last written to, and its cells; raises whatever a damaged folder makes of reading it."""
-    config, status = read_json(folder / "config.json"), read_json(folder / "status.json")
-    metrics, written = folder / METRICS, float(status["time"])
-    rows: list[dict[str, Any]] = []
-    if metrics.exists():
-        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    """When a run was last written to, and its cells; raises `OSError`, or `ValueError` naming the file at fault."""
+    config, status = _read(Config, folder / "config.json"), _read(Status, folder / "status.json")
+    metrics, written = folder / METRICS, status.time
+    try:
+        rows = read_rows(Metrics, metrics, while_written=True)
+    except ValueError as error:
+        raise ValueError(f"{METRICS}: {error}") from error
+    if is_there(metrics):
         written = max(written, metrics.stat().st_mtime)
-    losses = [row["val_loss"] for row in rows if row["val_loss"] is not None]
-    died = status["state"] == "running" and not is_locked(folder)
+    losses = [row.val_loss for row in rows if row.val_loss is not None]
+    died = status.state == "running" and not is_locked(folder)
     return written, (
-        folder.name,
-        " ".join(config["corpus"]),
-        steps(config, status["state"], rows[-1]) if rows else "0",
+        shown(folder.name),
+        shown(" ".join(config.corpus)),
+        steps(config, status.state, rows[-1]) if rows else "0",
         f"{min(losses):.4f}" if losses else "-",
-        "died" if died else status["state"],
+        "died" if died else status.state,
     )
 
 
-def steps(config: Mapping[str, Any], state: str, last: Mapping[str, Any]) -> str:
+def _read(kind: type[Schema], path: Path) -> Schema:
+    try:
+        return read(kind, path, path.parent)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {reason(error)}") from error
+
+
+def steps(config: Config, state: str, last: Metrics) -> str:
     """The steps done, of all; how many those are is known exactly only at the end, or where --max-steps says so."""
-    done = last["step"]
-    if state == "finished" or not last["epoch"]:
-        return f"{done}"
-    return f"{done} of {config['max_steps'] or round(done * config['epochs'] / last['epoch'])}"
+    if state == "finished" or not last.epoch:
+        return f"{last.step}"
+    return f"{last.step} of {config.max_steps or round(last.step * config.epochs / last.epoch)}"
 
 
 def age(seconds: float) -> str:

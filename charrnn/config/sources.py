@@ -12,6 +12,7 @@ from charrnn.config.options import flag, read_flags
 from charrnn.config.presets import PRESETS
 from charrnn.config.settings import Rule, TrainConfig, ruled
 from charrnn.errors import ConfigError
+from charrnn.foreign import shown
 
 
 def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
@@ -35,6 +36,9 @@ def resolve(given: Mapping[str, Any], default_preset: str, spelled: Callable[[st
         saved.pop("run_name", None)  # a run that is repeated is another run, and named as such
     elif given.get("resume") and given.get("run_dir") and own.exists():
         path, saved = own, read_config(own)
+        if saved.get("plugin") and not given.get("plugin"):
+            named = shown(str(saved["plugin"]))
+            raise ConfigError(f"{own} names the plugins {named}, which are code: give --plugin for those you trust")
     preset = given.get("preset") or saved.get("preset") or default_preset
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset!r}: choose {', '.join(PRESETS)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from charrnn.errors import CheckpointError, VocabularyError
+from charrnn.foreign import reason, regular
+from charrnn.model.shape import check_weights, read_shape
 from charrnn.text.vocab import Vocabulary
 
 # torch takes more than a second to import: `charrnn sample`, which needs the weights alone, must not wait for it.
@@ -34,16 +35,19 @@ def load_model(folder: Path) -> tuple[CharLSTM, Vocabulary]:
     from charrnn.model.lstm import CharLSTM
 
     for name in MODEL_FILES[:3]:
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} is no model: it has no {name}")
-    vocab = Vocabulary.load(folder / "vocab.json")
+        try:
+            regular(folder / name, folder)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise CheckpointError(f"{folder} is no model: it has no {name}") from error
+        except OSError as error:
+            raise CheckpointError(f"{folder / name} cannot be read: {reason(error)}") from error
+    vocab, weights = _read_vocabulary(folder), _checked_weights(folder)
     try:
-        model = CharLSTM(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        load_tensors(model, folder / "model.safetensors", strict=True)
-    except (SafetensorError, RuntimeError, TypeError, ValueError, OSError) as error:
-        raise CheckpointError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
-    if model.vocab_size != len(vocab):
-        raise CheckpointError(f"{folder}: the model has {model.vocab_size} characters, its vocabulary {len(vocab)}")
+        model = CharLSTM(**dict(read_shape(folder)))
+        load_tensors(model, weights, strict=True)
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{folder} cannot be read: {reason(error)}") from error
+    _check_size(folder, model.vocab_size, vocab)
     return model, vocab
 
 
@@ -52,15 +56,36 @@ def load_weights(folder: Path) -> tuple[Weights, Vocabulary]:
 
     Importing torch, which the model itself needs, takes longer than writing thousands of characters.
     """
-    vocab = Vocabulary.load(folder / "vocab.json")
+    vocab = _read_vocabulary(folder)
     try:
-        weights = load_file(folder / "model.safetensors")
+        weights = load_file(_checked_weights(folder))
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
-    num_characters = len(weights.get("output.bias", ()))
+        raise CheckpointError(f"{folder} cannot be read: {reason(error)}") from error
+    _check_size(folder, len(weights["output.bias"]), vocab)
+    return weights, vocab
+
+
+def _read_vocabulary(folder: Path) -> Vocabulary:
+    path = folder / "vocab.json"
+    try:
+        regular(path, folder)
+    except OSError as error:
+        raise VocabularyError(f"{path}: cannot be read: {reason(error)}") from error
+    return Vocabulary.load(path)
+
+
+def _checked_weights(folder: Path) -> Path:
+    """The file with the weights, of which the header is that of the model in config.json."""
+    try:
+        return check_weights(folder / "model.safetensors", read_shape(folder), folder)
+    except (SafetensorError, ValueError, OSError) as error:
+        at_fault = getattr(error, "filename", None) or folder
+        raise CheckpointError(f"{at_fault} cannot be read: {reason(error)}") from error
+
+
+def _check_size(folder: Path, num_characters: int, vocab: Vocabulary) -> None:
     if num_characters != len(vocab):
         raise CheckpointError(f"{folder}: the model has {num_characters} characters, its vocabulary {len(vocab)}")
-    return weights, vocab
 
 
 def restore_model(folder: Path, model: CharLSTM, vocab: Vocabulary) -> None:

@@ -15,6 +15,9 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from charrnn.foreign import checked
+from charrnn.model.shape import Shape, check_weights
+
 RECURRENT = "weight_hh_l0"
 """torch's name of the recurrent weights of a one-layer LSTM."""
 State = tuple[Tensor, Tensor]
@@ -38,6 +41,8 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
     ) -> None:
         """An ``embedding_size`` of 0 feeds one-hot characters; tied weights need embedding_size == hidden_size."""
         super().__init__()
+        sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        checked(Shape, sizes | {"embedding_size": embedding_size, "tie_weights": tie_weights})
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -48,8 +53,7 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
         self.lstms = nn.ModuleList(nn.LSTM(size, hidden_size) for size in input_sizes)
         self.output = nn.Linear(hidden_size, vocab_size)
         if tie_weights:
-            if self.embedding is None or embedding_size != hidden_size:
-                raise ValueError(f"tied weights need embedding_size {embedding_size} == hidden_size {hidden_size}")
+            assert self.embedding is not None
             self.output.weight = self.embedding.weight
         with torch.no_grad():
             fresh_inputs = self.embedding is not None and not tie_weights
@@ -87,7 +91,10 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
         token: str | bool | None,
         **shape: Any,
     ) -> CharLSTM:
-        """What the mixin's `from_pretrained` calls: whole safetensors weights or an error, and never a pickle."""
+        """What the mixin's `from_pretrained` calls: whole safetensors weights or an error, and never a pickle.
+
+        As torch does, it raises `RuntimeError` for weights that are of no such model: before anything is allocated.
+        """
         file = Path(model_id) / SAFETENSORS_SINGLE_FILE
         if not file.is_file():
             file = Path(
@@ -103,6 +110,10 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
             )
         for name in ("map_location", "strict", "proxies", "resume_download"):
             shape.pop(name, None)
+        try:
+            check_weights(file, checked(Shape, shape))
+        except ValueError as error:
+            raise RuntimeError(f"{model_id} cannot be read: {error}") from error
         model = cls(**shape)
         load_model(model, file, strict=True)
         return model

@@ -26,10 +26,14 @@ Tokens = npt.NDArray[np.integer]
 Weights = Mapping[str, Array]
 """The weights of a `CharLSTM` by their names."""
 
+# Of a model that has diverged `draw` says in a line that it gives no numbers.
+_QUIETLY = np.errstate(over="ignore", invalid="ignore")
+
 
 class Stepper:
     """A model's weights as NumPy arrays, and the state of all streams of text that it reads side by side."""
 
+    @_QUIETLY
     def __init__(self, model: CharLSTM | Weights) -> None:
         if isinstance(model, Mapping):
             weights = model
@@ -48,6 +52,7 @@ class Stepper:
         self._h = [np.zeros((1, len(recurrent)), dtype=np.float32) for recurrent in self._recurrent]
         self._c = list(self._h)
 
+    @_QUIETLY
     def step(self, tokens_B: Tokens) -> Array:
         """Reads one token in each of B streams and returns the logits of the next, shape (B, V).
 

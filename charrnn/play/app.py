@@ -20,6 +20,7 @@ from charrnn.config.options import AtLeast0, AtLeast1, told
 from charrnn.errors import ConfigError, UserError
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import Sampling, generate
+from charrnn.play.guard import Guard
 from charrnn.text.vocab import Vocabulary
 
 Models: TypeAlias = Mapping[str, tuple[CharLSTM, Vocabulary]]
@@ -61,13 +62,17 @@ def complete(models: Models, wanted: Completion, most: int = MAX_LENGTH) -> Iter
 
 def _pieces(characters: Iterator[str], most: int) -> Iterator[str]:
     piece, end = "", time.monotonic() + INTERVAL
-    for character in characters:
-        piece += character
-        if len(piece) == most:
-            time.sleep(max(0.0, end - time.monotonic()))
-        if time.monotonic() >= end:
-            yield piece
-            piece, end = "", time.monotonic() + INTERVAL
+    try:
+        for character in characters:
+            piece += character
+            if len(piece) == most:
+                time.sleep(max(0.0, end - time.monotonic()))
+            if time.monotonic() >= end:
+                yield piece
+                piece, end = "", time.monotonic() + INTERVAL
+    except UserError as error:
+        # The status has been sent: that the model cannot go on can only be said in its place.
+        piece += f"\nerror: {error}\n"
     yield piece
 
 
@@ -76,8 +81,10 @@ def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
 
     Otherwise a page from elsewhere that points its own name at this machine could read what the models write.
     """
+    page = make_page(models)
     # FastAPI's documentation would load scripts from another server.
     app = FastAPI(openapi_url=None)
+    app.add_middleware(Guard, functions=page.fns.keys())
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
     @app.exception_handler(RequestValidationError)
@@ -91,9 +98,7 @@ def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
         return StreamingResponse(pieces, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
 
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    gr.mount_gradio_app(
-        app, make_page(models), path="/", theme=theme, css=CSS, footer_links=[], run_history=False, max_file_size=0
-    )
+    gr.mount_gradio_app(app, page, path="/", theme=theme, css=CSS, footer_links=[], run_history=False, max_file_size=0)
     return app
 
 
@@ -141,7 +146,7 @@ def make_page(models: Models) -> gr.Blocks:
                 texts = {box: text + piece for (box, text), piece in zip(texts.items(), pieces, strict=True)}
                 yield texts
 
-        compare.input(lambda on: gr.Column(visible=on), compare, second_column, queue=False, api_visibility="private")
+        compare.input(lambda on: gr.Column(visible=on), compare, second_column, api_visibility="private")
         streaming = gr.on(
             [write.click, go_on.click, prompt.submit],
             stream,

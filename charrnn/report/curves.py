@@ -69,9 +69,13 @@ def _number(value: float) -> str:
 
 
 def _points(rows: Iterable[Mapping[str, Any]], column: str) -> Points:
-    """The values that were measured; those of a run that diverged are no numbers and have no place."""
+    """The values that were measured; those of a run that diverged have no place."""
     found = [(row["epoch"], row[column]) for row in rows if row.get(column) is not None]
-    return np.array([point for point in found if all(map(math.isfinite, point))], dtype=np.float64).reshape(-1, 2)
+    return np.array([point for point in found if all(map(_has_place, point))], dtype=np.float64).reshape(-1, 2)
+
+
+def _has_place(value: float) -> bool:
+    return value == 0 or 1e-30 < abs(value) < 1e30
 
 
 def _thinned(points: Points) -> Points:
@@ -85,4 +89,4 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= 5)
     first = math.floor(low / step + 1e-9)
     last = max(first + 1, math.ceil(high / step - 1e-9))
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]

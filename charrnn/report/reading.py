@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from charrnn.errors import CheckpointError
 from charrnn.model.evaluation import WARM_UP
 from charrnn.model.lstm import CharLSTM
 from charrnn.text.store import ids_at
@@ -67,6 +68,8 @@ def read(model: CharLSTM, tokens: Ids) -> Reading:
         """One row after the other, as the text goes."""
         return torch.stack(steps, dim=1).flatten(0, 1)
 
+    if not all(bool(step.isfinite().all()) for step in (*surprise, *cells)):
+        raise CheckpointError("the model gives no numbers: its training has diverged; use another checkpoint")
     return Reading(
         tokens_N=np.asarray(tokens[warm_up : warm_up + num_rows * length]),
         surprise_N=joined(surprise).numpy(),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
-import json
 import logging
 import math
 import os
@@ -25,7 +24,9 @@ from safetensors import SafetensorError
 
 from charrnn.disk import flush, to_json
 from charrnn.errors import CheckpointError
+from charrnn.foreign import as_dict, inside, is_there, open_file, parsed, read_text, reason, regular, shown
 from charrnn.model.folder import MODEL_FILES, save_model
+from charrnn.run.schema import Format, Manifest, Training
 from charrnn.text.vocab import Vocabulary
 
 # torch takes more than a second to import: `charrnn sample`, which only looks for a model here, must not wait for it.
@@ -102,19 +103,25 @@ def verify(folder: Path) -> None:
     A checkpoint of another format, or a disk that cannot be read, is no damage: a plain `CheckpointError`.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{folder} has format {manifest['format']}; this version reads format {FORMAT}")
-        checksums = dict(manifest["sha256"])
+        text = read_text(folder / MANIFEST, folder)
+        _check_format(folder, parsed(Format, text).format)
+        checksums = parsed(Manifest, text).sha256
         for name in (*MODEL_FILES, *TRAINING_FILES):
-            if _checksum(folder / name) != checksums[name]:
+            with open_file(folder / name, folder) as file:
+                checksum = hashlib.file_digest(file, "sha256").hexdigest()
+            if checksum != checksums.get(name):
                 raise DamagedError(f"{folder / name} is not what was written: it is damaged or was changed")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise DamagedError(f"{error.filename} is missing") from error
     except OSError as error:
         raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise DamagedError(f"{folder / MANIFEST} is damaged") from error
+
+
+def _check_format(folder: Path, found: int) -> None:
+    if found != FORMAT:
+        raise CheckpointError(f"{folder} has format {found}; this version reads format {FORMAT}")
 
 
 def checkpoints(parent: Path) -> list[Path]:
@@ -160,23 +167,24 @@ def _free_name(folder: Path) -> Path:
 
 def read_training(folder: Path) -> dict[str, Any]:
     """The training.json of a checkpoint."""
+    path = _training(folder, "json")
     try:
-        values: dict[str, Any] = dict(json.loads(_training(folder, "json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{_training(folder, 'json')} cannot be read: {error}") from error
-    if values.get("format") != FORMAT:
-        raise CheckpointError(f"{folder} has format {values.get('format')}; this version reads format {FORMAT}")
-    return values
+        text = read_text(path, folder)
+        _check_format(folder, parsed(Format, text).format)
+        return as_dict(parsed(Training, text))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def read_state(folder: Path) -> dict[str, Any]:
     """What `save_checkpoint` was given as the state of the training, tensors and all else."""
     from safetensors.torch import load_file
 
+    path = _training(folder, "safetensors")
     try:
-        return read_training(folder) | load_file(_training(folder, "safetensors"))
+        return load_file(regular(path, folder)) | read_training(folder)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{_training(folder, 'safetensors')} cannot be read: {error}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def best(parent: Path) -> Path | None:
@@ -211,17 +219,36 @@ def retain(parent: Path, keep: int) -> None:
 
 
 def find_model(run: Path, which: str = "best") -> Path:
-    """The model folder that RUN means: itself, or the best or last (verified) checkpoint of a run folder."""
-    if (run / "model.safetensors").is_file():
-        return run
+    """The model folder that RUN means: itself, or the best or last (verified) checkpoint of a run folder.
+
+    A checkpoint that is named itself is verified too.
+    """
     parent = run / "checkpoints"
+    try:
+        if is_there(run / "model.safetensors"):
+            if _NAME.fullmatch(run.name) or any(is_there(run / name) for name in (MANIFEST, *TRAINING_FILES)):
+                verify(run)
+            return run
+        if is_there(parent):
+            inside(parent, run)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {shown(str(error.filename))}: {error.strerror}") from error
+    return find_whole(parent, which)
+
+
+def find_whole(parent: Path, which: str = "best") -> Path:
+    """The best or the last checkpoint in a folder, verified; another one where that is damaged."""
     first = best(parent) if which == "best" else None
     candidates = ([first] if first else []) + [folder for folder in checkpoints(parent) if folder != first]
     for folder in candidates:
         try:
+            inside(folder, parent)
             verify(folder)
         except DamagedError as error:
             LOG.warning("%s: looking for another checkpoint", error)
+        except OSError as error:
+            raise CheckpointError(f"cannot read {folder}: {error.strerror}") from error
         else:
             return folder
-    raise CheckpointError(f"{run} holds no {'whole ' if candidates else ''}checkpoint: is it the folder of a run?")
+    whole = "whole " if candidates else ""
+    raise CheckpointError(f"{shown(str(parent.parent))} holds no {whole}checkpoint: is it the folder of a run?")

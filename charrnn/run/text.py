@@ -1,17 +1,45 @@
-"""The text of a run: of one that begins, from its settings; of one that there is, from its checkpoint."""
+"""The text of a run: of one that begins, from its settings; of one that there is, only if its reader agrees.
+
+A run says what text it was trained on, and with which plugins. Whoever made it may be anybody: what lies in its folder,
+or in the reader's own cache, is opened without a word; what it names elsewhere is not.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+
+import platformdirs
+import xxhash
 
 from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import from_saved
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, UserError
+from charrnn.foreign import inside, open_file, read, reason, regular, shown
 from charrnn.run.checkpoint import read_training
+from charrnn.run.schema import Store
+from charrnn.text.corpus import CorpusSpec
 from charrnn.text.opening import open_text
 from charrnn.text.plugins import Corpora
-from charrnn.text.store import TokenStore
+from charrnn.text.store import SPLITS, TokenStore, open_store
+from charrnn.text.store_builder import Sources, build_store
 from charrnn.text.vocab import Vocabulary
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What the reader of a run agrees to: the corpora to read instead of its own, the plugins, and all it names."""
+
+    corpus: tuple[str, ...] = ()
+    plugin: tuple[str, ...] = ()
+    block_plugin: tuple[str, ...] = ()
+    trust: bool = False
 
 
 def run_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> TokenStore:
@@ -30,21 +58,105 @@ def run_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> To
     )
 
 
-def trained_text(
-    checkpoint: Path,
-    vocab: Vocabulary,
-    run_dir: Path,
-    plugin: tuple[str, ...] = (),
-    block_plugin: tuple[str, ...] = (),
-) -> TokenStore:
-    """The text that the run of a checkpoint was trained on; raises a `UserError` if it is not there, or another now."""
+def trained_text(checkpoint: Path, vocab: Vocabulary, scratch: Path, consent: Consent) -> TokenStore:
+    """The text that the run of a checkpoint was trained on; what is not there already is built in ``scratch``.
+
+    Raises a `UserError` if it is not there, is another now, or is somewhere that nobody has agreed to look.
+    """
     training = read_training(checkpoint)
+    digest = training["text"]
+    if not consent.corpus:
+        for folder in known_stores(checkpoint):
+            if text := stored_text(folder, digest, vocab):
+                return text
     config = from_saved(training["config"], checkpoint)
-    plugins = {"plugin": plugin or config.plugin, "block_plugin": block_plugin or config.block_plugin}
+    _check_consent(config, consent)
     # A run may have been given its vocabulary; any other made its own of the text.
     given = vocab if config.init_from or config.vocab else None
-    text = run_text(config.model_copy(update=plugins), run_dir, given)
-    if text.digest != training["text"]:
-        specs = " ".join((*config.corpus, *config.val_corpus, *config.test_corpus))
-        raise CorpusError(f"{specs}: not the text any more that the run was trained on")
+    specs = (consent.corpus or config.corpus, config.val_corpus, config.test_corpus)
+    text = _read_text(specs, config, given, scratch, consent)
+    if text.digest != digest:
+        raise CorpusError(f"{shown(' '.join(chain(*specs)))}: not the text any more that the run was trained on")
     return text
+
+
+def known_stores(checkpoint: Path) -> Iterator[Path]:
+    """The token stores in the folder of a checkpoint's run, and in this user's cache."""
+    parent = checkpoint.resolve().parent
+    own = parent.parent / "store"
+    if parent.name == "checkpoints" and own.is_dir():
+        try:
+            yield inside(own, parent.parent)
+        except OSError as error:
+            LOG.warning("%s is not opened: it %s", own, error.strerror)
+    yield from sorted(each.parent for each in platformdirs.user_cache_path("charrnn").glob("stores/*/store.json"))
+
+
+def stored_text(folder: Path, digest: str, vocab: Vocabulary) -> TokenStore | None:
+    """The text of a store, if it is the one of that digest and vocabulary, and is in truth what it says."""
+    try:
+        manifest = read(Store, folder / "store.json", folder)
+        if manifest.digest != digest:
+            return None
+        for name in ("vocab.json", *(f"{split}.bin" for split in SPLITS)):
+            regular(folder / name, folder)
+        text = open_store(folder)
+        if text.vocab != vocab:
+            return None
+        if content_digest(text) != digest:
+            raise CorpusError("its text is not the one that its digest says")
+        if any(split.size and int(split.max()) >= len(vocab) for split in (text.train, text.val, text.test)):
+            raise CorpusError("its text has ids that are no characters")
+    except (OSError, ValueError, UserError) as error:
+        LOG.warning("the token store %s is passed over: %s", shown(str(folder)), reason(error))
+        return None
+    return text
+
+
+def content_digest(text: TokenStore) -> str:
+    """The digest that a store should have: that of its vocabulary and its splits."""
+    digests = [text.vocab.digest]
+    for split in SPLITS:
+        with open_file(text.folder / f"{split}.bin", text.folder) as file:
+            digests.append(hashlib.file_digest(file, xxhash.xxh3_128).hexdigest())
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _check_consent(config: TrainConfig, consent: Consent) -> None:
+    """Raises `CorpusError` if the run names a text that nobody has agreed to open."""
+    named = [*(() if consent.corpus else config.corpus), *config.val_corpus, *config.test_corpus]
+    if not named or consent.trust:
+        return
+    instead = "--trust" if consent.corpus else "--corpus with a copy of it, or --trust to read what the run names"
+    plugin = shown(" ".join(f"--plugin {name}" for name in config.plugin if name not in consent.plugin))
+    also = f"; it was read with {plugin}, which is code: add that only if you trust it too" if plugin else ""
+    raise CorpusError(
+        f"this run names {shown(' '.join(named))}, a text that is neither in its folder nor in your cache: "
+        f"give {instead}{also}"
+    )
+
+
+def _read_text(
+    specs: tuple[tuple[str, ...], ...],
+    config: TrainConfig,
+    vocab: Vocabulary | None,
+    scratch: Path,
+    consent: Consent,
+) -> TokenStore:
+    """Reads a run's text into a store of its own, which no cache keeps; only plugins that were given are imported."""
+    corpora = Corpora(consent.plugin, consent.block_plugin or config.block_plugin)
+
+    def sources(part: tuple[str, ...]) -> Sources:
+        return [(str(spec), corpora.find(spec).documents(spec)) for spec in map(CorpusSpec.parse, part)]
+
+    val_fraction, test_fraction = config.fractions
+    return build_store(
+        scratch / "store",
+        *map(sources, specs),
+        vocab=vocab,
+        min_freq=config.min_freq,
+        max_size=config.max_size or None,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        normalize=None if config.normalize == "none" else config.normalize,
+    )

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from charrnn.errors import ConfigError, VocabularyError
+from charrnn.foreign import Strict, Text, parsed, read_text
 
 UNKNOWN = "<unk>"
 FORMAT = "charrnn vocabulary"
@@ -23,6 +25,16 @@ VERSION = 2
 
 NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 Ids: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+
+
+class _File(Strict):
+    """A vocab.json."""
+
+    format: Literal["charrnn vocabulary"]
+    version: Literal[2]
+    unknown: Literal["<unk>"] | None
+    normal_form: NormalForm | None
+    characters: list[Annotated[Text, Field(min_length=1, max_length=1)]]
 
 
 @dataclass(frozen=True)
@@ -121,24 +133,12 @@ class Vocabulary:
     def from_json(cls, text: str) -> Vocabulary:
         """Reads what `to_json` wrote; raises `VocabularyError` for anything else."""
         try:
-            content = json.loads(text)
+            content = parsed(_File, text)
         except ValueError as error:
-            raise VocabularyError(f"not a vocabulary: {error}") from error
-        match content:
-            case {
-                "format": str(name),
-                "version": int(version),
-                "unknown": unknown,
-                "normal_form": form,
-                "characters": [*characters],
-            } if (
-                (name, version) == (FORMAT, VERSION)
-                and unknown in (None, UNKNOWN)
-                and form in (None, *get_args(NormalForm))
-                and all(isinstance(character, str) and len(character) == 1 for character in characters)
-            ):
-                return cls("".join(characters), unknown is not None, form)
-        raise VocabularyError(f"not a vocabulary of format version {VERSION}: was it written by another charrnn?")
+            raise VocabularyError(
+                f"not a vocabulary of format version {VERSION}: was it written by another charrnn? ({error})"
+            ) from error
+        return cls("".join(content.characters), content.unknown is not None, content.normal_form)
 
     def save(self, path: Path) -> None:
         """Writes `to_json` to a file."""
@@ -148,10 +148,10 @@ class Vocabulary:
     def load(cls, path: Path) -> Vocabulary:
         """Reads a file that `save` wrote; raises `VocabularyError`, which names the file."""
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            return cls.from_json(read_text(path))
         except OSError as error:
             raise VocabularyError(f"{path}: cannot be read: {error.strerror}") from error
-        except (UnicodeDecodeError, VocabularyError) as error:
+        except (ValueError, VocabularyError) as error:
             raise VocabularyError(f"{path}: {error}") from error
 
     def _lookup(self, text: str) -> Ids:

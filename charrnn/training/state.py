@@ -90,16 +90,22 @@ class TrainingState:
         if saved.get("version", VERSION) != VERSION:  # before versions were written there was only this one
             raise CheckpointError(f"the state has version {saved['version']}; this charrnn reads version {VERSION}")
         optimizer, device = self.learner.optimizer, self.learner.accelerator.device
+        moments: dict[Tensor, dict[str, Tensor]] = {}
         for name, parameter in self.learner.model.named_parameters():
             prefix = f"optimizer.{name}."
             slots = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
             if not slots and saved["step"] > 0:
                 raise CheckpointError(f"the state has no moments of {name}")
-            optimizer.state[parameter] = {
+            moments[parameter] = {
                 # A step count lives where its optimizer put it: on the CPU unless the optimizer is fused.
                 slot: value.to(parameter.device) if value.ndim or optimizer.defaults.get("fused") else value
                 for slot, value in slots.items()
+                if _fits(prefix + slot, value, parameter.shape if slot != "step" else torch.Size())
             }
+        shape = torch.Size((len(self.state[0]), self.num_rows, self.state[0].shape[2]))
+        for name, size in (("state.h", shape), ("state.c", shape), ("loss_sum", torch.Size())):
+            _fits(name, saved.get(name), size)
+        optimizer.state.update(moments)
         if saved["scaler"] and self.learner.accelerator.scaler:
             self.learner.accelerator.scaler.load_state_dict(saved["scaler"])
         own = slice(self.own_rows.start, self.own_rows.stop)
@@ -121,3 +127,11 @@ class TrainingState:
         # Each row is a sum of one state and zeros: exact.
         sum_over_processes(whole)
         return whole[0], whole[1]
+
+
+def _fits(name: str, tensor: Tensor | None, shape: torch.Size) -> bool:
+    """Raises `CheckpointError` unless a saved tensor has the shape and the type that this run gives it."""
+    if tensor is None or tensor.shape != shape or tensor.dtype != torch.float32:
+        found = f"{tensor.dtype} of {tuple(tensor.shape)}" if tensor is not None else "missing"
+        raise CheckpointError(f"the state is of another run: {name} is {found}, not torch.float32 of {tuple(shape)}")
+    return True

@@ -8,8 +8,8 @@ from hashlib import sha256
 import charrnn
 from charrnn.errors import CorpusError
 
-STRIPPING_VERSION = 1
-"""Raised with every change of `book` or `decoding` that changes the text of a book."""
+STRIPPING_VERSION = 2
+"""Raised with every change of `book`, `makers`, `signs` or `decoding` that changes the text of a book."""
 
 
 @charrnn.hookimpl
@@ -32,7 +32,9 @@ def load(argument: str) -> Iterator[str]:
         name = f"gutenberg:{number}"
         text = book.strip(decoding.decode(path.read_bytes(), name), name)
         if not text:
-            raise CorpusError(f"{name}: {path} holds no book, only blank lines or a licence: delete it and try again")
+            raise CorpusError(
+                f"{name}: {path} holds no book, only blank lines, a licence or a web page: delete it and try again"
+            )
         yield text
 
 

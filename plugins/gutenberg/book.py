@@ -1,8 +1,8 @@
-"""Finding the book in a Project Gutenberg file: thirty-five years of headers, footers and credits, as tables of shapes.
+"""Finding the book in a Project Gutenberg file: thirty-five years of headers and footers, as tables of shapes.
 
 A file is a header, the book and a footer, but there never was one form for them. `strip` looks for the lines that
 begin and end a book (`STARTS`, `ENDS`), takes those with nothing but the project's own wording outside of them, and
-then removes what the makers of the file say of themselves around the book (`CREDITS`). Nothing else is touched.
+leaves it to `makers` to remove what the makers of the file say of themselves around the book.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from .makers import PARAGRAPH, Known, without_makers, words
+from .signs import PROJECT as PG
+from .signs import spaced
+
 log = logging.getLogger(__name__)
 
-PG = r"(?:pro[jyg]e\w+ )?gutenberg"
 Shapes = tuple[tuple[str, str], ...]
 
 # In all tables a space stands for any gap between two words, one line end included (markers are often wrapped), and
@@ -48,7 +51,8 @@ LETTERS: Shapes = (
 ENDS: Shapes = (
     (
         r"(?:this is )?(?:the )?(?:end|ende|fin|fine|fim|final|fino|finis|einde|slut|slutet|loppu|konec|koniec)\b"
-        r"(?: (?:of|de|du|des|do|del|della|da|van|dit|av|af|på|diese[rs]?|the|this|is|copyrighted)){0,4}"
+        r"(?: (?:of|de|du|des|do|del|della|da|van|dit|av|af|på|diese[rs]?|the|this|is|copyrighted|collected|e-?texts))"
+        r"{0,5}"
         r" (?:pro[jyg]e\w+ gutenberg|gutenberg(?:'s)? e-?(?:text|book))",
         "'*** END OF THE PROJECT GUTENBERG EBOOK', 'End of Project Gutenberg's', in the book's language too",
     ),
@@ -70,64 +74,16 @@ LICENCES: Shapes = (
     (rf"(?:this site is full of free e-?books|{PG} (?:of )?australia$)", "Australian etexts"),
 )
 
-_SCANNED = (
-    r"(?:(?:re-?)?(?:produced|typed|keyed|scanned|transcribed|digiti[sz]ed|proofed|proof-?read|proofing|ocr'?e?d))"
-)
-# As far as the end of a sentence, within a paragraph ("See" goes on after the name of an archive).
-_SENTENCE = r"(?:(?!(?-i:[a-zà-ÿ)]{2})\.\s+(?!See\b)(?-i:[A-ZÀ-Þ]))(?:[^\n]|\n(?!\n)))*?"
-_MADE = rf"(?:{_SCANNED}|prepared|created|entered|converted|reformatted|contributed|provided|submitted|released)"
-
-# Those that name the project or its proofreaders are tried first: they are credits also below the book's title.
-CREDITS: Shapes = (
-    (
-        rf"(?:this |the |an? |diese[rs] )?(?:{PG} )?(?:e-?(?:text|book|dition)|(?:electronic|digital|online) \w+|"
-        r"(?:text |html )?(?:file|version)|html|transcription|ocr)s?\b[^.\n]{0,60}(?:\n[^.\n]{1,60})??"
-        rf"\b(?:{_MADE}|erstellt|versions?|editions?|conversion) (?:\w+ ){{0,4}}(?:by|from|durch|von)\b",
-        "'This etext was prepared by', 'E-text prepared by', 'HTML version by', 'Dieses Etext wurde'",
-    ),
-    (
-        rf"{_SENTENCE}(?:distributed proof|pgdp\.net|generously made available|images generously|"
-        r"scanned images|page images|archive\.org/|gallica\.bnf|google (?:print|books) project|"
-        r"digitized by google|gutenberg projekt-de|gutenberg\.spiegel\.de|gutenberg2000\.de|"
-        r"(?:html|illustrated) (?:version|edition) of this)",
-        "where the page images came from, and who proofread them",
-    ),
-    (
-        rf"{_SCANNED}(?:[ ,&/]+(?:and|{_SCANNED}|edited|corrected)){{0,4}}(?: in \w+)? (?:by|from|for)\b",
-        "'Produced by', 'Scanned and proofread by', 'Transcribed from the 1887 edition by'",
-    ),
-    (rf"{_MADE} (?:by|from)\b(?:[^\n]|\n(?!\n))*?\S@\S", "'Prepared by', which books say too, with an address"),
-    (r"(?:credits?|proof-?(?:ing|reading)|scann?(?:ing|s)|typing|ocr)(?::| by\b)", "'Credits:', 'Proofreading by'"),
-    (
-        r"(?:many |special |our )?(?:thanks|thank you|nous remercions)\b(?:[^\n]|\n(?!\n))*?"
-        rf"(?:proof|scan|e-?text|e-?book|{PG}|images?\b|volunteer)",
-        "thanks for the making",
-    ),
-    (rf"(?:the |this is (?:the|a) )?(?:copyrighted )?{PG}(?:'s|s)? e-?(?:text|book|dition)\b", "the title once more"),
-    (r"#?\d+ in our series", "'#2 in our series by'"),
-    (rf"note: {PG} (?:also )?has", "'Note: Project Gutenberg also has an HTML version of this file'"),
-    (r"note: there (?:is|are) a short list of bookmarks", "2002-2006, a note to readers of the collected editions"),
-    (
-        r"(?:this text (?:has been derived|was originally produced)|project runeberg publishes)",
-        "its sources",
-    ),
-    (
-        r"(?:handog ng proyektong gutenberg|the equipment: an ibm-compatible|this is the [78]-bit version|"
-        r"\[?this file was first posted on|(?:html|typed in|text (?:prepared|scanned|typed|transcribed)) by\b)",
-        "paragraphs of their own beside other credits",
-    ),
-    (r"text encoding is", "1996-1998, French texts"),
-    (r"(?:this e-?text is in|we are releasing two versions)", "1999-2002, plain and accented versions of one text"),
-    (r"title:[^\n]+\n(?:[ \t]+[^\n]+\n)*author:", "Australian etexts repeat these fields"),
-    (rf"(?:all of the|these) original {PG} e-?texts", "notes to the texts of the 1970s"),
-    (r"\w+,? \d{4} \[e-?(?:text|book) #\d+\]", "'December, 1971 [Etext #1]'"),
-    (r"contact [^\n]*\S@\S", "'Contact Mike Lough <...>', of the makers of a program that reads page images"),
-    (r"\S+@\S+\W*$(?!\n.)", "an address that belongs to the credits above it"),
-    (r"https?://\S+\W*$(?!\n.)", "the same"),
-)
-
 INSERTS: Shapes = (
-    (r"<<this electronic version of(?:[^>]|>(?!>)){0,2000}>>", "the licence between Shakespeare's works in number 100"),
+    (
+        r"<<this electronic version of(?:(?!>>|\n[ \t]*\n)[\s\S])*>>",
+        "the licence between Shakespeare's works in number 100; it never goes on below a blank line",
+    ),
+    (r"<<(?-i:THIS ELECTRONIC VERSION OF[^a-z\n]*(?:\n[^a-z\n]+)*\n)", "the same, not closed: it is all in capitals"),
+    (
+        rf"[\t *]*\w+,? \d{{4}} \[e-?(?:text|book) #\d+\][ *]*$\n*(?:\*+(?:the )?{PG} e-?text of [^\n]*\*$\n*)?",
+        "'December, 1972 [Etext #2]' and '****The Project Gutenberg Etext of ...****': several etexts under one header",
+    ),
 )
 
 _WORDING = re.compile(
@@ -143,60 +99,71 @@ _HEADER_WORDING = re.compile(
     r"donations?\b",
     re.IGNORECASE,
 )
-_MAKERS_WORDING = re.compile(rf"e-?text|e-?book|distributed proof|pgdp|{PG}", re.IGNORECASE)
-# 2002-2006: a maker's favourite sentences, below each of his books.
-_BOOKMARKS = re.compile(r"^(?:e-?text|pg) editor'?s'? bookmarks\b", re.IGNORECASE | re.MULTILINE)
-_PARAGRAPH = re.compile(r"^[^\S\n]*\S.*(?:\n[^\S\n]*\S.*)*", re.MULTILINE)
-
 # Below the last end line, this many characters at most are no book: 20,000 of a licence, or some notes or a program.
 _LICENCE, _POSTSCRIPT = 30_000, 10_000
+# No header and no footer between two books is longer.
+_OUTSIDE = 60_000
 _BLANK_LINE = re.compile(r"\n[ \t]*$", re.MULTILINE)
-_GAP = r"(?:[ \t]+(?:\n[ \t]*)?|\n[ \t]*)"
+_STRAY = frozenset(map(chr, {*range(32), 127} - {9}))
+_SENTENCES = re.compile(r"[a-z][^\n]*[.!?:,][^\w\n]*\Z")
+_TITLE = re.compile(
+    r"^(?:title: *|[^\n]*\be-?(?:text|book),?(?: of)? )(\w.*?)(?:,? by .*)?$", re.IGNORECASE | re.MULTILINE
+)
+# A mirror's page, or one saved by hand, in the place of a book.
+_WEB_PAGE = re.compile(
+    r"[\s\ufeff]*+(?:<\?xml|<!doctype|<html|<head|<!--|(?:error )?40[34]\b|(?:page |file )?not found\b|access denied)",
+    re.IGNORECASE,
+)
 
 
-def _compile(*tables: Shapes) -> re.Pattern[str]:
-    patterns = (pattern for table in tables for pattern, _ in table)
-    joined = "|".join(re.sub(r"\[[^]]*\]| ", lambda m: _GAP if m[0] == " " else m[0], each) for each in patterns)
-    return re.compile(rf"^(?:[^\w\n<]|_){{0,24}}(?:{joined})", re.IGNORECASE | re.MULTILINE)
+def _compile(*tables: Shapes, prefix: str = r"(?:[^\w\n<]|_){0,24}+(?=\w)") -> re.Pattern[str]:
+    joined = "|".join(spaced(pattern) for table in tables for pattern, _ in table)
+    return re.compile(rf"^{prefix}(?:{joined})", re.IGNORECASE | re.MULTILINE)
 
 
-_STARTS, _LETTERS, _CREDITS = _compile(STARTS), _compile(LETTERS), _compile(CREDITS)
+_STARTS, _LETTERS, _INSERTS = _compile(STARTS), _compile(LETTERS), _compile(INSERTS, prefix="")
 _ENDS, _FOOTERS = _compile(ENDS), _compile(ENDS, LICENCES)
-_INSERTS = re.compile("|".join(pattern for pattern, _ in INSERTS), re.IGNORECASE)
 
 
 def strip(text: str, name: str) -> str:
     """The book in a file: no header, footer, licence or credits, no blank lines around it, one newline at its end.
 
     Where no line marks its start or its end, what is plainly the project's own wording goes, the rest stays, and a
-    warning names the file. The text is empty if the file holds no book.
+    warning names the file. The text is empty if the file holds no book, as a web page does not.
     """
+    if _WEB_PAGE.match(text):
+        return ""
     begin = _begin(text)
     if begin is None:
         begin = _header_by_wording(text)
         found = f"the first {text[:begin].count(chr(10)) + 1} lines look like a header" if begin else "it is kept whole"
         log.warning("%s: no line marks where the book starts: %s", name, found)
+    titles = set(map(words, _TITLE.findall(text[:begin]))) - {""}
     end = _end(text, begin)
+    end = _end_of_title(text, begin, end, titles)
     if end == len(text):
         log.warning("%s: no line marks where the book ends: it is kept to the end of the file", name)
-    copies = _credit_copies(text[:begin], text[end:])
-    parts = (_without_credits(text[slice(*part)], copies) for part in _parts(text, begin, end))
+    known = Known(titles, _credit_copies(text[:begin], text[end:]))
+    parts = (_trimmed(without_makers(_INSERTS.sub("", text[slice(*part)]), known)) for part in _parts(text, begin, end))
     return "\n\n".join(part for part in parts if part)
 
 
 def _begin(text: str) -> int | None:
     """Where the header ends: below the last start line that has nothing but the project's wording above it."""
-    begin = None
+    begin, small_print = None, False
     for start in _STARTS.finditer(text):
         above = text[begin or 0 : start.start()]
         # The small print of a tiny book may stand below it.
-        if _ENDS.search(above) or (len(above) > 60_000 if begin is None else not _is_wording(above)):
+        if len(above) > _OUTSIDE or _ENDS.search(above) or (begin is not None and not _is_wording(above)):
             break
-        begin = start.end()
+        begin, small_print = start.end(), "small print" in start[0].casefold()
     if begin is None:
         return None
-    letter = _LETTERS.search(text, begin, begin + 12_000)
-    return letter.end() if letter else begin
+    # A letter in the book stands below a title; the project's own begins right below the small print.
+    letter = _LETTERS.search(text, begin, begin + 12_000) if small_print else None
+    if letter and _SENTENCES.search(next(PARAGRAPH.finditer(text, begin))[0]):
+        return letter.end()
+    return begin
 
 
 def _end(text: str, begin: int) -> int:
@@ -213,9 +180,21 @@ def _end(text: str, begin: int) -> int:
     return end
 
 
+def _end_of_title(text: str, begin: int, end: int, titles: set[str]) -> int:
+    """Where the book ends if its last lines are 'End of TITLE, by AUTHOR': what the project wrote without its name."""
+    tail = max(begin, text.rfind("\n\n", begin, max(begin, end - 1000)))
+    for paragraph in PARAGRAPH.finditer(text, tail, end):
+        if words(paragraph[0]).startswith(
+            tuple(f"{the}end of {title} by " for title in titles for the in ("", "the "))
+        ):
+            return paragraph.start()
+    return end
+
+
 def _is_marker(text: str, mark: re.Match[str]) -> bool:
     """Whether a match is a line of its own and no prose: it is capitalised or decorated, or below a blank line."""
-    return not mark[0].lstrip()[0].islower() or not text[: mark.start() - 1].rpartition("\n")[2].strip()
+    above = text[text.rfind("\n", 0, max(mark.start() - 1, 0)) + 1 : mark.start()]
+    return not mark[0].lstrip()[0].islower() or not above.strip()
 
 
 def _parts(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
@@ -225,7 +204,7 @@ def _parts(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
             continue
         yield begin, mark.start()
         begin = _paragraph_end(text, mark.start())
-        start = _STARTS.search(text, begin, end)
+        start = _STARTS.search(text, begin, min(begin + _OUTSIDE, end))
         if start and _is_wording(text[begin : start.start()]):
             begin = start.end()
     yield begin, end
@@ -239,7 +218,7 @@ def _paragraph_end(text: str, start: int) -> int:
 def _header_by_wording(text: str) -> int:
     """Where the header of a file without start line ends: below its last paragraph in the project's wording."""
     end = gap = 0
-    for paragraph in _PARAGRAPH.finditer(text):
+    for paragraph in PARAGRAPH.finditer(text):
         if _HEADER_WORDING.search(paragraph[0]):
             end, gap = paragraph.end(), 0
         elif not _WORDING.search(paragraph[0]):
@@ -251,55 +230,30 @@ def _header_by_wording(text: str) -> int:
 
 def _is_wording(text: str) -> bool:
     """Whether at least half of a text is paragraphs as only the project writes them."""
-    paragraphs = [paragraph[0] for paragraph in _PARAGRAPH.finditer(text)]
+    if len(text) > _OUTSIDE:
+        return False
+    paragraphs = [paragraph[0] for paragraph in PARAGRAPH.finditer(text)]
     known = sum(len(paragraph) for paragraph in paragraphs if _WORDING.search(paragraph))
     return 2 * known >= sum(map(len, paragraphs))
 
 
 def _credit_copies(header: str, footer: str) -> set[str]:
     """Credits among the header's fields and right above the licence: they prove a bare list of names to be credits."""
-    fields = (paragraph[0] for paragraph in _PARAGRAPH.finditer(header))
-    copies = {_words(field.removeprefix("Credits:")) for field in fields if field.startswith("Credits:")}
-    for above, below in pairwise(paragraph[0] for paragraph in _PARAGRAPH.finditer(footer)):
+    fields = (paragraph[0] for paragraph in PARAGRAPH.finditer(header))
+    copies = {words(field.removeprefix("Credits:")) for field in fields if field.startswith("Credits:")}
+    for above, below in pairwise(paragraph[0] for paragraph in PARAGRAPH.finditer(footer)):
         if below.startswith("Updated editions"):
-            copies.add(_words(above))
+            copies.add(words(above))
     return copies
 
 
-def _without_credits(text: str, copies: set[str]) -> str:
-    """A text without the credits above and below it, and without those that stand right below its title."""
-    begin, end, in_book = 0, len(text), False
-    for bookmarks in _BOOKMARKS.finditer(text, max(0, len(text) - _LICENCE)):
-        end = bookmarks.start()
-    paragraphs = list(_PARAGRAPH.finditer(text, 0, end))
-    cuts: list[tuple[int, int]] = []
-    for paragraph in paragraphs[:16]:
-        words = _words(paragraph[0])
-        credit = _credit(paragraph[0])
-        # A row of asterisks may follow credits.
-        if not in_book and (credit or (words in copies and " " in words) or (begin and not words)):
-            begin = paragraph.end()
-        else:
-            in_book = in_book or bool(words)
-            if credit and _MAKERS_WORDING.search(credit):
-                cuts.append(paragraph.span())
-    for paragraph in reversed(paragraphs[16:]):
-        credit = _credit(paragraph[0])
-        if not credit or not _MAKERS_WORDING.search(credit):
-            break
-        end = paragraph.start()
-    bounds = [begin, *(bound for cut in cuts for bound in cut), end]
-    text = "".join(text[start:stop] for start, stop in zip(bounds[::2], bounds[1::2], strict=True))
-    # The first line keeps its indent.
-    text = re.sub(r"\A(?:[^\S\n]*\n)+", "", _INSERTS.sub("", text)).rstrip()
-    return text + "\n" if text else ""
-
-
-def _credit(paragraph: str) -> str:
-    """The words that tell that a paragraph is credits, or none; a long paragraph is not."""
-    credit = _CREDITS.match(paragraph) if len(paragraph) < 1500 else None
-    return credit[0] if credit else ""
-
-
-def _words(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
+def _trimmed(text: str) -> str:
+    """A text without blank lines and stray control characters around it; its first line keeps its indent."""
+    inside = re.search(r"[^\s\x00-\x1f\x7f]", text)
+    if inside is None:
+        return ""
+    end = len(text)
+    while text[end - 1].isspace() or text[end - 1] in _STRAY:
+        end -= 1
+    indent = text[text.rfind("\n", 0, inside.start()) + 1 : inside.start()]
+    return f"{''.join(each for each in indent if each not in _STRAY)}{text[inside.start() : end]}\n"

@@ -6,6 +6,7 @@ import codecs
 import logging
 import re
 from contextlib import suppress
+from itertools import islice
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,14 @@ _ONE_BYTE = ("iso8859", "cp125", "cp4", "cp8", "mac", "koi8")
 _ESCAPING = ("iso2022", "hz")
 _FAMILIES = (*_ONE_BYTE, *_ESCAPING, "big5", "gb", "shift_jis", "cp9", "euc")
 _WESTERN = ("cp1252", "cp850", "cp437", "mac-roman")
-_LETTERS = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœßÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒ")
-_MARKS = frozenset("‘’“”„‚«»‹›–—…•·†‡°§¶©®™£€½¼¾¹²³ªº¿¡´¨\xa0")
+_LETTERS = "àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœßšžÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒŠŽ"
+_MARKS = "‘’“”„‚«»‹›–—…•·†‡°§¶©®™£€½¼¾¹²³ªº¿¡´¨\xa0"
+# The licence is in another encoding than the book where somebody put a new one below an old book.
+_LICENCE = re.compile(
+    rb"end of (?:the|this) project gutenberg|updated editions will replace|full license", re.IGNORECASE
+)
+_LINE_END = re.compile(r"\r*\n|\r")
+_STRAY = dict.fromkeys(map(ord, "\x00\x1a\ufeff"))
 
 
 def decode(data: bytes, name: str) -> str:
@@ -35,8 +42,8 @@ def decode(data: bytes, name: str) -> str:
     bad = text.count("\ufffd")
     if bad:
         log.warning("%s: %d characters cannot be read and stand as U+FFFD", name, bad)
-    # The oldest files end in a DOS end-of-file character.
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").rstrip("\x1a\x00")
+    # The oldest files end in a DOS end-of-file character, and files that were joined have marks between them.
+    return _LINE_END.sub("\n", text.translate(_STRAY))
 
 
 def _decode(data: bytes) -> str:
@@ -52,11 +59,23 @@ def _decode(data: bytes) -> str:
         text = data.decode(declared, errors="replace")
         if not declared.startswith(_ONE_BYTE) or not re.search("[\x80-\x9f\ufffd]", text):
             return text
-    elif _nearly_utf8(data):
-        return data.decode("utf-8", errors="replace")
-    if not re.search(rb"[\x80-\x9f]", data):
-        return data.decode("latin-1")
-    return max((data.decode(encoding, errors="replace") for encoding in _WESTERN), key=_plausibility)
+    licence = _LICENCE.search(data)
+    book = data[: licence.start()] if licence else data
+    return data.decode(_likeliest(data if book.isascii() else book), errors="replace")
+
+
+def _likeliest(data: bytes) -> str:
+    """The encoding whose reading is the most plausible; of equally plausible ones, the most usual."""
+    text = data.decode("utf-8", errors="replace")
+    bad = text.count("\ufffd")
+    # Almost no text in another encoding has a valid sequence by chance: each counts for several broken bytes.
+    good = sum(character > "\x7f" for character in text) - bad
+    if good > 20 * bad:
+        return "utf-8"
+    scores = {"utf-8": 3 * _plausibility(text.replace("\ufffd", "")) - bad}
+    for encoding in _WESTERN if re.search(rb"[\x80-\x9f]", data) else _WESTERN[:1]:
+        scores[encoding] = _plausibility(data.decode(encoding, errors="replace"))
+    return max(scores, key=lambda encoding: (scores[encoding], encoding == "cp1252"))
 
 
 def _declared(data: bytes) -> str | None:
@@ -73,20 +92,22 @@ def _declared(data: bytes) -> str | None:
     return _WIDER.get(codec, codec) if codec.startswith(_FAMILIES) and codec not in _MEANINGLESS else None
 
 
-def _nearly_utf8(data: bytes) -> bool:
-    """Whether a few broken bytes spoil a text in UTF-8: by chance, no Latin-1 text has many valid sequences."""
-    text = data.decode("utf-8", errors="replace")
-    bad = text.count("\ufffd")
-    return sum(character > "\x7f" for character in text) - bad > 20 * bad
-
-
 def _plausibility(text: str) -> int:
-    """How much of a text beyond ASCII is where letters and marks of Western languages stand."""
+    """How many of the first characters beyond ASCII stand where letters and marks of the West do, less the others.
+
+    A letter is no capital within a word, and no small one before a capital; alone it stands as a word does. A mark
+    within a word is an apostrophe or a dash. ``“It’s`` read as Mac Roman is ``ìItís``: its first letter betrays it.
+    """
     score = 0
-    for match in re.finditer(r"[^\x00-\x7f]", text):
-        character, before = match[0], text[match.start() - 1 : match.start()]
+    for match in islice(re.finditer(r"[^\x00-\x7f]", text), 20_000):
+        character = match[0]
+        before, after = text[max(match.start() - 1, 0) : match.start()], text[match.end() : match.end() + 1]
         if character in _LETTERS:
-            score += -1 if character.isupper() and before.islower() else 1
-        elif character not in _MARKS:
-            score -= 1
+            if before.isalpha() or after.isalpha():
+                fits = not (before.islower() if character.isupper() else after.isupper())
+            else:
+                fits = (before.isspace() or before in "'’(«-") and not (character.isupper() and after in _MARKS)
+        else:
+            fits = character in _MARKS and not (before.isalpha() and after.isalpha() and character not in "’‘–—…·")
+        score += 1 if fits else -1
     return score

@@ -6,31 +6,34 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from charrnn.errors import CorpusError
 
+from .asking import ask
 from .folder import kind_of
-
-_PROBE_SECONDS = 5.0
 
 
 def commit(argument: str, revision: str | None) -> str:
     """The commit that a revision is on the hub; raises `ConnectionError` at once if the hub cannot be asked."""
-    return str(_info(argument, revision).sha)
+    return str(_info(argument, revision)["sha"])
 
 
 def files(argument: str, revision: str | None) -> list[str]:
     """The names of all files of a data set on the hub."""
-    return [file.rfilename for file in _info(argument, revision).siblings or ()]
+    return [file["rfilename"] for file in _info(argument, revision).get("siblings") or ()]
 
 
 @cache  # a run reads one commit, whatever is pushed meanwhile
 def _info(argument: str, revision: str | None) -> Any:
-    from huggingface_hub import HfApi
     from huggingface_hub import errors as hub
+    from huggingface_hub import utils
 
+    names: Any = utils  # loaded when they are used, which type checkers do not see
     try:
-        return HfApi().dataset_info(argument, revision=revision, timeout=_PROBE_SECONDS, expand=["sha", "siblings"])
+        names.validate_repo_id(argument)
+        path = f"datasets/{argument}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
+        return ask(path, expand=["sha", "siblings"])
     except hub.HFValidationError as error:
         raise CorpusError(f"hf:{argument} is neither a folder here nor the name of a data set: OWNER/NAME") from error
     except hub.GatedRepoError as error:

@@ -7,6 +7,7 @@ import http.server
 import json
 import math
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platformdirs import user_cache_path
 
 import charrnn
 from charrnn.cli import COMMANDS, main
@@ -181,9 +183,9 @@ def test_eval_finds_the_losses_that_training_measured(run_dir: Path, text: Path,
         assert result["bpc"] == pytest.approx(loss / math.log(2), rel=1e-6)
         assert result["characters"] == 5_000 - 1
         assert json.loads(Path(result["checkpoint"], "training.json").read_text())["val_loss"] == loss
-        # The run, and each of its checkpoints, says what its own text was.
+        # The run, and each of its checkpoints, says what its own text was; it is in another cache than this test's.
         for folder in (run_dir, result["checkpoint"]):
-            assert json.loads(output(capsys, "eval", folder, *flags)) == result
+            assert json.loads(output(capsys, "eval", folder, *flags, "--trust")) == result
 
 
 def test_eval_measures_what_was_set_apart_for_a_test(text: Path, capsys: Output, tmp_path: Path) -> None:
@@ -219,7 +221,12 @@ def test_eval_notices_that_the_text_of_the_run_has_changed(capsys: Output) -> No
     run([*DIRECT, *SMALL, *flags])
     assert json.loads(output(capsys, "eval", "mine", "--split", "val"))["characters"] == 500 - 1
     Path("mine.txt").write_text(make_text(5_000)[::-1], encoding="utf-8")
-    assert "files:mine.txt: not the text any more" in error(capsys, "eval", "mine", "--split", "val")
+    # The cache has it as it was: only without that it matters what became of the file.
+    assert json.loads(output(capsys, "eval", "mine", "--split", "val"))["characters"] == 500 - 1
+    shutil.rmtree(user_cache_path("charrnn"))
+    assert "give --corpus" in error(capsys, "eval", "mine", "--split", "val")
+    assert "files:mine.txt: not the text any more" in error(capsys, "eval", "mine", "--split", "val", "--trust")
+    assert not user_cache_path("charrnn").exists()
 
 
 def test_eval_takes_the_store_of_a_run_whose_text_is_gone(capsys: Output) -> None:

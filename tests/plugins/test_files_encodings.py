@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from charrnn.text.plugins import Corpora
 
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus, CorpusSpec
+from charrnn.text.plugins import Corpora
 
 FRENCH = "L'été dernier, à Noël, le garçon a mangé.\n"
 RUSSIAN = "Вечером начался дождь, и дети остались дома.\n"

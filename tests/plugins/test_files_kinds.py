@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from charrnn.plugins import Corpora
 
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus, CorpusSpec, files_digest
+from charrnn.text.plugins import Corpora
 from tests.plugins.test_files_encodings import FRENCH, RUSSIAN, error, read, write
 
 PACKED = {

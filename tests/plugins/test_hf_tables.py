@@ -307,10 +307,9 @@ def test_files_outside_of_the_folder_are_read_and_watched(local, tmp_path):
 
 
 def test_names_that_are_not_utf8_are_read_and_shown_as_escapes(tmp_path):
-    from charrnn.plugins import Corpora
-
     from charrnn.errors import CorpusError
     from charrnn.text.corpus import CorpusSpec
+    from charrnn.text.plugins import Corpora
 
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv"))
     path.write_text(table("id", "text"))
