@@ -144,10 +144,10 @@ def test_a_run_that_keeps_its_own_text_goes_on_in_other_words(capsys: Output) ->
         "def word(argument):\n    'word:WORD, many times.'\n    yield f'{argument.strip()} ' * 500\n"
     )
     trained("--max-steps", "3", "--plugin", "word", corpus="word:some")
-    trained("--max-steps", "6", "--resume", corpus="word: some")
-    trained("--max-steps", "9", "--resume", corpus="word:some")
+    trained("--max-steps", "6", "--resume", "--plugin", "word", corpus="word: some")
+    trained("--max-steps", "9", "--resume", "--plugin", "word", corpus="word:some")
     capsys.readouterr()
-    trained("--max-steps", "12", "--resume", corpus="word:other", code=1)
+    trained("--max-steps", "12", "--resume", "--plugin", "word", corpus="word:other", code=1)
     assert "trained on another text than word:other is now" in error_of(capsys)
 
 
