@@ -118,13 +118,14 @@ def conclude(job: Job, outcome: str, reason: str) -> None:
         if outcome == "finished" and job.config.log_model:
             best = find_whole(run.checkpoints)
             job.tracker.log_model([best / name for name in MODEL_FILES])
-        advice = job.tracker.finish(failed=outcome == "failed")
+        advice = job.tracker.close(failed=outcome == "failed")
     finally:
         try:
             run.write_status(outcome, step=job.state.step, reason=reason, pid=os.getpid(), launcher=launcher.parent())
         except CheckpointError as error:
-            # Said, not raised: what ended the run is the news.
-            LOG.warning("%s", error)
+            # Said, not raised: what ended the run is the news, unless it is this.
+            if str(error) != reason:
+                LOG.warning("%s", error)
         run.close()
     if outcome == "preempted":
         job.terminal.say(

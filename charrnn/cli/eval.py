@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from stat import S_ISDIR
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Literal
 
 import numpy as np
@@ -23,15 +25,19 @@ from charrnn.model.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
 from charrnn.model.evaluation import Loss, evaluate, fit_temperature
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
+from charrnn.outside.disk import to_json
 from charrnn.outside.foreign import is_there
 from charrnn.outside.printable import in_json
 from charrnn.run.checkpoint import read_training
 from charrnn.run.text import trained_text
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.plugins import Corpora
-from charrnn.text.store import TokenStore
+from charrnn.text.store import TokenStore, remove_unless_locked
 from charrnn.text.store_builder import build_store
 from charrnn.text.vocab import Vocabulary
+
+TEMPORARY = "charrnn-eval-"
+"""How the names of the folders begin that stores are built in."""
 
 
 class EvalOptions(ModelOptions, TextOptions):
@@ -67,20 +73,31 @@ def main(args: Sequence[str]) -> int:
     model, vocab = load_model(folder)
     keep_freed_memory()
     torch.set_num_threads(share_of_cores())
-    with TemporaryDirectory(prefix="charrnn-eval-") as temporary:
+    remove_abandoned()
+    # Removed as soon as it is mapped, so that no text is left behind when this is killed while it measures.
+    with TemporaryDirectory(prefix=TEMPORARY, ignore_cleanup_errors=True) as temporary:
         open_text = given_text if options.corpus else own_text
         text = open_text(options, folder, vocab, Path(temporary))
-        tokens = {"all": text.train, "val": text.val, "test": text.test}[options.split]
-        if options.split != "all" and not len(tokens):
-            advice = f"train with --{options.split}-fraction or --{options.split}-corpus"
-            raise CorpusError(f"the run set nothing apart for --split {options.split}: {advice}")
-        needed = 3 if options.fit_temperature else 2
-        if len(tokens) < needed:
-            raise CorpusError(f"the text is too short to be measured: take {needed} characters or more")
-        result = measure(options, model, vocab, tokens)
+    tokens = {"all": text.train, "val": text.val, "test": text.test}[options.split]
+    if options.split != "all" and not len(tokens):
+        advice = f"train with --{options.split}-fraction or --{options.split}-corpus"
+        raise CorpusError(f"the run set nothing apart for --split {options.split}: {advice}")
+    needed = 3 if options.fit_temperature else 2
+    if len(tokens) < needed:
+        raise CorpusError(f"the text is too short to be measured: take {needed} characters or more")
+    result = measure(options, model, vocab, tokens)
     result |= {"checkpoint": str(folder), "corpora": [asdict(each) for each in text.corpora]}
-    print(in_json(json.dumps(result, indent=2, ensure_ascii=False)))
+    print(in_json(to_json(result, indent=2, ensure_ascii=False)))
     return 0
+
+
+def remove_abandoned() -> None:
+    """Removes the text that an evaluation, which was killed while it built its store, has left."""
+    for folder in Path(gettempdir()).glob(f"{TEMPORARY}*"):
+        with suppress(OSError):
+            found = folder.lstat()
+            if S_ISDIR(found.st_mode) and (not hasattr(os, "getuid") or found.st_uid == os.getuid()):
+                remove_unless_locked(folder, folder / "store.lock")
 
 
 def own_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: Path) -> TokenStore:

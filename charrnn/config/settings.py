@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum, auto
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from charrnn.config.options import AtLeast0, AtLeast1, Group, NotNegative, Number, Options, Repeated, Share, Whole, flag
+from charrnn.outside import disk
 
 COMMON, TEXT, MODEL, TRAINING = Group.COMMON, Group.TEXT, Group.MODEL, Group.TRAINING
 SAVING, SAMPLES, MACHINE = Group.SAVING, Group.SAMPLES, Group.MACHINE
@@ -18,7 +18,10 @@ class Rule(Enum):
     """What holds for a setting besides its type and bounds."""
 
     FIXED = auto()
-    """A resumed run cannot change it: it is about the text, the model, or what the saved state belongs to."""
+    """A resumed run cannot change it: it is about the text, the model, or what the saved state belongs to.
+
+    Corpora can be named otherwise: the digest of their text is what must stay.
+    """
     SHAPE = auto()
     """A starting model says it of the model that is trained, whatever a preset or a file says."""
     OF_NODE = auto()
@@ -43,13 +46,13 @@ class TrainConfig(Options):
     Example: accelerate launch -m charrnn.train --corpus files:my-novel.txt --preset laptop-long
     """
 
-    corpus: Annotated[Repeated, COMMON, FIXED, OF_NODE] = ()
+    corpus: Annotated[Repeated, COMMON, OF_NODE] = ()
     """What to train on, SCHEME:ARGUMENT, for example gutenberg:1597 or files:my.txt; can be given several times:
     all feed one vocabulary. `charrnn corpora` lists the schemes. The default is a part of
     Python's own library, which needs no network."""
-    val_corpus: Annotated[Repeated, TEXT, FIXED, OF_NODE] = ()
+    val_corpus: Annotated[Repeated, TEXT, OF_NODE] = ()
     """What to validate on instead of the last part of each corpus; can be given several times."""
-    test_corpus: Annotated[Repeated, TEXT, FIXED, OF_NODE] = ()
+    test_corpus: Annotated[Repeated, TEXT, OF_NODE] = ()
     """What `charrnn eval --split test` measures and training never looks at; can be given several times."""
     plugin: Annotated[Repeated, TEXT, OF_NODE] = ()
     """A module with a corpus of your own, which needs no packaging; can be given several times."""
@@ -197,4 +200,4 @@ def ruled(rule: Rule) -> tuple[str, ...]:
 
 def to_json(config: TrainConfig) -> str:
     """The settings as the text of a config.json."""
-    return json.dumps(config.model_dump(), indent=2) + "\n"
+    return disk.to_json(config.model_dump(), indent=2) + "\n"

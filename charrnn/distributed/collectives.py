@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import time
@@ -108,7 +109,7 @@ def require_shared(accelerator: Accelerator, folder: Path, within: timedelta) ->
     if accelerator.num_processes == 1:
         return
     # By its name alone: a relative folder may be another on another node.
-    mark = folder / on_main(accelerator, lambda: Path(tempfile.mkstemp(prefix=".seen-by-all-", dir=folder)[1]).name)
+    mark = folder / on_main(accelerator, lambda: _mark(folder))
 
     def look() -> tuple[None, dict[str, object]]:
         until = time.monotonic() + within.total_seconds()
@@ -125,4 +126,14 @@ def require_shared(accelerator: Accelerator, folder: Path, within: timedelta) ->
         on_each(accelerator, look)
     finally:
         if accelerator.is_main_process:
-            mark.unlink()
+            mark.unlink(missing_ok=True)
+
+
+def _mark(folder: Path) -> str:
+    """The name of a new file for all to see; one that a killed job leaves, the run folder's next job removes."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".seen-by-all-", dir=folder)
+    except OSError as error:
+        raise CheckpointError(f"cannot write to the run folder {folder}: {error.strerror}: mend that") from error
+    os.close(descriptor)
+    return Path(name).name

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -42,16 +45,28 @@ def node() -> str:
     return f"{socket.gethostname()} (process {rank()})"
 
 
-def parent() -> dict[str, float]:
-    """The parent process, by its number and the time it was started at, which no other process shares.
+def parent() -> dict[str, Any]:
+    """The parent process, so that `is_parent` knows it again: what torchrun calls the job, and when that process began.
 
-    The first process of a container, and one that `docker exec` has started, has none that it can see: number 0.
+    When is counted from the boot of the machine too: a clock that is set moves the time of day, and not that.
     """
-    pid = os.getppid()
-    try:
-        return {"pid": pid, "started": psutil.Process(pid).create_time() if pid else 0.0}
-    except psutil.Error:
-        return {"pid": pid, "started": 0.0}
+    pid, began, since_boot = os.getppid(), 0.0, 0.0
+    # It has no number inside a container that it lies outside of, and need not be visible.
+    with suppress(psutil.Error, OSError, RuntimeError):
+        began = psutil.Process(pid).create_time()
+        since_boot = began - psutil.boot_time()
+    return {"pid": pid, "started": began, "since_boot": since_boot, "job": os.environ.get("TORCHELASTIC_RUN_ID")}
+
+
+def is_parent(saved: object) -> bool:
+    """Whether what `parent` said, in this version or an earlier one, is about the parent of this process."""
+    now = parent()
+    if not isinstance(saved, Mapping) or saved.get("pid") != now["pid"]:
+        return False
+    clock = "since_boot" if "since_boot" in saved else "started"
+    began = saved.get(clock)
+    # Clocks are read one after the other, in whole seconds some of them.
+    return isinstance(began, float) and abs(began - now[clock]) < 2 and saved.get("job", now["job"]) == now["job"]
 
 
 def is_elastic() -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
-import json
 import logging
 import math
 import os
@@ -25,6 +24,7 @@ from safetensors import SafetensorError
 
 from charrnn.errors import CheckpointError
 from charrnn.model.folder import MODEL_FILES, save_model
+from charrnn.outside.disk import flush, to_json
 from charrnn.outside.foreign import as_dict, inside, is_there, open_file, parsed, read_text, reason, regular, shown
 from charrnn.outside.printable import named_in_utf8
 from charrnn.run.schema import Format, Manifest, Training
@@ -60,15 +60,16 @@ def save_checkpoint(parent: Path, model: CharLSTM, vocab: Vocabulary, card: str,
         temporary.mkdir(parents=True)
         save_model(temporary, model, vocab, card)
         save_file(tensors, _training(temporary, "safetensors"))
-        _training(temporary, "json").write_text(json.dumps(values, indent=2) + "\n")
+        _training(temporary, "json").write_text(to_json(values, indent=2) + "\n")
         files = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
-        (temporary / MANIFEST).write_text(json.dumps({"format": FORMAT, "sha256": files}, indent=2) + "\n")
+        (temporary / MANIFEST).write_text(to_json({"format": FORMAT, "sha256": files}, indent=2) + "\n")
         for path in [*temporary.iterdir(), temporary]:
-            _flush(path)
+            flush(path)
         if folder.exists():
             os.rename(folder, parent / f".writing-over-{folder.name}")
         os.rename(temporary, folder)
-        _flush(parent)
+        flush(parent)
+        flush(parent.parent)  # which has the name of the first checkpoint's folder
         remove_unfinished(parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -85,16 +86,6 @@ def _training(folder: Path, suffix: str) -> Path:
 def _checksum(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows cannot open a folder, and journals renames itself.
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_unfinished(parent: Path) -> None:
@@ -156,11 +147,18 @@ def latest(parent: Path) -> Path | None:
             for bad, complaint in damaged:
                 aside = _free_name(bad)
                 LOG.warning("%s: going back to %s; this one is kept as %s", complaint, folder.name, aside.name)
-                os.rename(bad, aside)
+                _rename(bad, aside)
             return folder
     if damaged:
         raise CheckpointError(f"no checkpoint in {parent} is whole: {damaged[0][1]}: start a new run")
     return None
+
+
+def _rename(folder: Path, to: Path) -> None:
+    try:
+        os.rename(folder, to)
+    except OSError as error:
+        raise CheckpointError(f"cannot rename {folder}: {error.strerror}: make its folder writable") from error
 
 
 def _free_name(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from accelerate.tracking import filter_trackers
 
 from charrnn.errors import ConfigError
 from charrnn.outside.printable import encodable, named_in_utf8, printable, quoted
-from charrnn.run.folder import METRICS, read_json, read_lines, write_json
+from charrnn.run.folder import METRICS, read_json, whole_rows, write_json
 from charrnn.run.shading import shaded_html
 
 LOG = logging.getLogger(__name__)
@@ -82,6 +82,14 @@ class Tracker:
         self.accelerator.trackers = []
         self._names.close()
         return ""
+
+    def close(self, failed: bool) -> str:
+        """`finish`, whatever it comes to: the run's own record is not to be without an end for it."""
+        advice = ""
+        with self._spared("its last part"):
+            advice += self.finish(failed)
+        self.accelerator.trackers = []  # what failed once would fail again when Accelerate ends
+        return advice
 
     @contextmanager
     def _spared(self, what: str) -> Iterator[None]:
@@ -151,7 +159,10 @@ class Wandb(Tracker):
         id_file = self.run_dir / "wandb.json"
         if not id_file.exists():
             write_json(id_file, {"id": secrets.token_hex(4)})
-        run_id = read_json(id_file)["id"]
+        try:
+            run_id = read_json(id_file)["id"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ConfigError(f"{id_file} is damaged: remove it, to go on as another wandb run") from error
         resume = None if mode == "offline" else "allow"
         self._init(
             "wandb",
@@ -176,7 +187,7 @@ class Wandb(Tracker):
     def _catch_up(self) -> None:
         """Logs what an interrupted attempt could not send any more; only the run knows up to where it came."""
         self.told_until = self._run.starting_step - 1
-        for row in read_lines(self.run_dir / METRICS):
+        for row in whole_rows(self.run_dir / METRICS):
             self.log(row, row["step"])
         self._add([row for row in self.rows if row["step"] > self.told_until])
 
@@ -200,10 +211,10 @@ class Wandb(Tracker):
     def log_model(self, files: Sequence[Path]) -> None:
         import wandb
 
-        artifact = wandb.Artifact(f"model-{self._run.id}", type="model")
-        for file in files:
-            artifact.add_file(str(file))
         with self._spared("the model"):
+            artifact = wandb.Artifact(f"model-{self._run.id}", type="model")
+            for file in files:
+                artifact.add_file(str(file))
             self._run.log_artifact(artifact)
 
     def _add(self, rows: Sequence[Row]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import shutil
 from collections import Counter, deque
@@ -14,17 +12,27 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, get_args
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, get_args
 
 import numpy as np
-import xxhash
 from tqdm import tqdm
 
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.outside.disk import flush, to_json
 from charrnn.text.corpus import aside
 from charrnn.text.documents import blocks, joined, normalized
 from charrnn.text.splits import Chunk, Split
-from charrnn.text.store import SPLITS, VERSION, CorpusCounts, TokenStore, is_store, locked, open_store
+from charrnn.text.store import (
+    SPLITS,
+    VERSION,
+    CorpusCounts,
+    TokenStore,
+    digest_of,
+    is_ours,
+    locked,
+    open_store,
+    way_out,
+)
 from charrnn.text.vocab import Ids, NormalForm, Numbering, Vocabulary, lookup
 
 BLOCK = 1 << 19
@@ -37,6 +45,21 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class StoreSettings(TypedDict, total=False):
+    """What a store depends on besides its corpora and a given vocabulary.
+
+    Without that vocabulary one is made of all characters, as `Vocabulary.from_counts` does with `min_freq` and
+    `max_size`. The last `val_fraction` of each of the sources (a tenth, unless it is said), and then `test_fraction`,
+    are set apart from training. `normalize` is a Unicode normal form, such as NFC.
+    """
+
+    min_freq: int
+    max_size: int | None
+    val_fraction: float
+    test_fraction: float
+    normalize: NormalForm | None
+
+
 def build_store(
     folder: Path,
     sources: Sources,
@@ -44,25 +67,25 @@ def build_store(
     test_sources: Sources = (),
     *,
     vocab: Vocabulary | None = None,
-    min_freq: int = 1,
-    max_size: int | None = None,
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.0,
-    normalize: NormalForm | None = None,
     num_bytes: int | None = None,
+    warnings: Iterable[str] = (),
+    **settings: Unpack[StoreSettings],
 ) -> TokenStore:
     """Builds a store from (spec, documents) pairs, each document an iterable of pieces, and opens it.
 
     Each source is read once. Its text is its documents, one newline between two unless the first ends in one; the
-    sources are joined in the same way. The last `val_fraction` of each of `sources`, and then `test_fraction`, are set
-    apart from training, and so are all of `val_sources` and `test_sources`. Without a `vocab` one is made of all
-    characters, as `Vocabulary.from_counts` does. `normalize` is a Unicode normal form, such as NFC; a `vocab` that has
-    one brings it along. `num_bytes` is the size of all text as UTF-8, if known: it tells the time left, and whether the
-    disk is large enough before it is written to. A store that is there already is replaced once the new one is whole.
+    sources are joined in the same way. All of `val_sources` and `test_sources` are set apart from training. A `vocab`
+    that has a normal form brings it along. `num_bytes` is the size of all text as UTF-8, if known: it tells the time
+    left, and whether the disk is large enough before it is written to. `warnings` are looked at after the text was
+    read: what there is to say of it. A store that is there already is replaced once the new one is whole, and on the
+    disk for good.
 
     Raises `CorpusError` for a source without text and for a full disk, `VocabularyError` for characters outside
     `vocab`, `ConfigError` for settings that make no sense; whatever is raised, nothing is left behind.
     """
+    min_freq, max_size = settings.get("min_freq", 1), settings.get("max_size")
+    val_fraction, test_fraction = settings.get("val_fraction", 0.1), settings.get("test_fraction", 0.0)
+    normalize = settings.get("normalize")
     _check(val_fraction, test_fraction, normalize)
     for part, given, fraction in (("val", val_sources, val_fraction), ("test", test_sources, test_fraction)):
         if given and fraction:
@@ -75,7 +98,7 @@ def build_store(
     counting = vocab.has_unknown if vocab else (min_freq, max_size) != (1, None)
     folder = folder.absolute()  # wherever a loader goes meanwhile
     with locked(folder), aside():
-        if folder.exists() and not is_store(folder):
+        if folder.exists() and not is_ours(folder):
             raise CorpusError(f"{folder} is there and is not a token store: remove it or choose another folder")
         work = folder.with_name(f"{folder.name}.building")
         # Only who holds the lock builds, so a folder that is there was left by a build that died.
@@ -96,13 +119,14 @@ def build_store(
             vocab = replace(vocab, normal_form=normalize)
             for split in splits:
                 _encode(split, numbering, vocab)
-            _describe(store, texts, splits, vocab)
+            _describe(store, texts, splits, vocab, warnings)
             if folder.exists():
                 folder.rename(work / "replaced")
             store.rename(folder)
+            flush(folder.parent)
+            return open_store(folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    return open_store(folder)
 
 
 @dataclass
@@ -196,14 +220,15 @@ def _encode(split: Split, numbering: Numbering, vocab: Vocabulary) -> None:
     path.replace(split.path)
 
 
-def _describe(store: Path, texts: list[_Text], splits: list[Split], vocab: Vocabulary) -> None:
-    """Writes what makes the splits a store."""
-    digests = [vocab.digest]
-    for split in splits:
-        with split.path.open("rb") as file:
-            # Not against forgers: it finds mistakes, and takes a twentieth of the time of SHA-256.
-            digests.append(hashlib.file_digest(file, xxhash.xxh3_128).hexdigest())
+def _describe(store: Path, texts: list[_Text], splits: list[Split], vocab: Vocabulary, warnings: Iterable[str]) -> None:
+    """Writes what makes the splits a store, and has all of it on the disk for good."""
     vocab.save(store / "vocab.json")
+    with ThreadPoolExecutor(1) as thread:
+        # The disk takes the text while it is read once more.
+        flushed = [thread.submit(flush, path) for path in store.iterdir()]
+        digest = digest_of(store, vocab)
+        for each in flushed:
+            each.result()
     counts = [
         CorpusCounts(
             text.split,
@@ -218,9 +243,12 @@ def _describe(store: Path, texts: list[_Text], splits: list[Split], vocab: Vocab
         "version": VERSION,
         "tokens": {split.path.stem: split.tokens for split in splits},
         "corpora": [asdict(each) for each in counts],
-        "digest": hashlib.sha256("\n".join(digests).encode()).hexdigest(),
+        "warnings": list(warnings),
+        "digest": digest,
     }
-    (store / "store.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8", newline="\n")
+    (store / "store.json").write_text(to_json(manifest, indent=1), encoding="utf-8", newline="\n")
+    flush(store / "store.json")
+    flush(store)
 
 
 def _progress(what: str, num_bytes: int | None) -> tqdm[Any]:
@@ -250,4 +278,5 @@ def _check(val_fraction: float, test_fraction: float, normalize: str | None) -> 
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise CorpusError(f"{folder.parent} has {free:,} bytes free, and the token store needs {needed:,} more")
+        room = f"{folder.parent} has {free:,} bytes free, and the token store needs {needed:,} more"
+        raise CorpusError(f"{room}: make room, or {way_out(folder.parent)}")

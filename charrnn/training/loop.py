@@ -145,6 +145,7 @@ def next_batch(job: Job, length: int) -> Batch:
     What is random is drawn for the rows of all processes, so that no row's luck depends on who owns it.
     """
     config, step, device = job.config, job.state.step, job.device
+    job.store.check_sizes()
     own = slice(job.state.own_rows.start, job.state.own_rows.stop)
     window = job.rows.window(job.state.time, length)
     masks, recurrent, seams = None, None, window.seams

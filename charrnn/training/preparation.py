@@ -22,7 +22,7 @@ from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.printable import quoted
 from charrnn.run import checkpoint
-from charrnn.run.folder import SAMPLES, RunFolder, new_run_folder, read_json, read_lines, write_text
+from charrnn.run.folder import CONFIG, SAMPLES, RunFolder, new_run_folder, read_json, whole_rows, write_text
 from charrnn.run.terminal import Terminal
 from charrnn.run.text import run_text
 from charrnn.run.trackers import TRACKERS
@@ -89,8 +89,13 @@ def choose_run_dir(config: TrainConfig) -> Path:
 
 def crashed_here(run_dir: Path) -> bool:
     """Whether torchrun has started this job again after it crashed in that very run folder."""
-    status = run_dir / "status.json"
-    return launcher.restarts() > 0 and status.exists() and read_json(status).get("launcher") == launcher.parent()
+    if launcher.restarts() == 0:
+        return False
+    try:
+        status = read_json(run_dir / "status.json")
+    except (OSError, ValueError):
+        return False  # another run's, perhaps; what this job writes is whole
+    return isinstance(status, dict) and launcher.is_parent(status.get("launcher"))
 
 
 def claim(run: RunFolder, config: TrainConfig) -> Earlier:
@@ -101,7 +106,7 @@ def claim(run: RunFolder, config: TrainConfig) -> Earlier:
     run.open(resume=config.resume or crashed_here(run.path))
     if not run.begun:
         return Earlier()
-    own = run.path / "config.json"
+    own = run.path / CONFIG
     saved = from_saved(read_config(own), own)
     for change in check_resumed(with_shape(config, saved) if config.init_from else config, saved):
         LOG.warning("resuming with %s", change)
@@ -187,7 +192,7 @@ def begin(job: Job, newest: Path | None) -> None:
     told_until = run.last_step()
     run.cut_back(training["files"])
     checkpoint.remove_unfinished(run.checkpoints)
-    job.tracker.resume(read_lines(run.path / SAMPLES), told_until)
+    job.tracker.resume(whole_rows(run.path / SAMPLES), told_until)
     about = {
         f"{each.split} corpus {each.spec}": f"{each.documents} documents, {each.characters} characters, "
         f"{each.unknown_share:.4%} <unk>"
@@ -196,8 +201,9 @@ def begin(job: Job, newest: Path | None) -> None:
     job.tracker.start(config.project, config.run_name or run.path.name, {**config.model_dump(), **versions(), **about})
     write_text(run.path / "vocab.json", job.store.vocab.to_json())
     run.write_status("running", pid=os.getpid(), launcher=launcher.parent())
-    write_text(run.path / "config.json", to_json(config))
     announce(job, newest)
+    # Last: a folder that has it is that of a run that has begun.
+    write_text(run.path / CONFIG, to_json(config))
 
 
 def announce(job: Job, newest: Path | None) -> None:

@@ -39,9 +39,12 @@ def restore(job: Job, folder: Path) -> None:
     Raises `CheckpointError` or `VocabularyError` with the difference if it is of another model or text.
     """
     saved = checkpoint.read_state(folder)
-    restore_model(folder, job.model, job.store.vocab)
+    # First: characters that only one of two texts has are no news.
     if saved["text"] != job.store.digest:
+        specs = " ".join(corpus.spec for corpus in job.store.corpora)
         raise CheckpointError(
-            f"{folder} was trained on another text: the corpus has changed since; bring it back or start a new run"
+            f"{folder} was trained on another text than {specs} is now: bring that text back, or start a new run in "
+            "another --run-dir"
         )
+    restore_model(folder, job.model, job.store.vocab)
     job.state.load_state_dict(saved)

@@ -481,12 +481,14 @@ def test_nothing_changed_is_nothing_to_say() -> None:
 def test_what_may_change_is_told() -> None:
     (change,) = check_resumed(TrainConfig(learning_rate=0.5), saved())
     assert change == "--learning-rate 0.5 (it was 0.004)"
+    # Whether it is the same text in other words, its digest tells.
+    (change,) = check_resumed(TrainConfig(corpus=("files:/there/a",)), saved(corpus=("files:a",)))
+    assert change == "--corpus files:/there/a (it was files:a)"
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("corpus", ("files:b",)),
         ("seed", 1),
         ("hidden_size", 3),
         ("num_layers", 2),

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from charrnn.errors import CheckpointError
-from charrnn.run.folder import METRICS, SAMPLES, RunFolder, is_locked, new_run_folder, read_json, read_lines, write_json
+from charrnn.run.folder import (
+    METRICS,
+    SAMPLES,
+    RunFolder,
+    is_locked,
+    new_run_folder,
+    read_json,
+    read_lines,
+    whole_rows,
+    write_json,
+    write_text,
+)
 
 HOLDER = """
 import sys
@@ -243,3 +256,244 @@ def test_the_status_is_whole_and_says_when(tmp_path: Path) -> None:
     assert values == {"state": "preempted", "step": 7, "reason": "SIGTERM"}
     assert {path.name for path in run.path.iterdir()} == {".lock", "status.json"}
     run.close()
+
+
+# A folder that is taken away.
+
+
+def replaced(path: Path) -> None:
+    shutil.rmtree(path)
+    path.mkdir()
+    (path / ".lock").touch()
+
+
+def only_the_lock(path: Path) -> None:
+    (path / ".lock").unlink()
+
+
+def moved(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+
+
+def moved_and_made_again(path: Path) -> None:
+    moved(path)
+    path.mkdir()
+    (path / ".lock").touch()
+
+
+@pytest.mark.parametrize("taken", [replaced, shutil.rmtree, only_the_lock, moved, moved_and_made_again])
+def test_a_folder_that_was_taken_away_is_written_to_no_more(taken: Callable[[Path], None], tmp_path: Path) -> None:
+    run = opened(tmp_path / "run")
+    run.append(METRICS, {"step": 1})
+    taken(run.path)
+    before = sorted(tmp_path.rglob("*"))
+    for write in (
+        lambda: run.append(METRICS, {"step": 2}),
+        run.lengths,
+        lambda: run.write_status("running"),
+        lambda: run.cut_back({}),
+    ):
+        with pytest.raises(CheckpointError, match=r"while this job was training.*another --run-dir") as caught:
+            write()
+        assert "\n" not in str(caught.value)
+    run.close(unused=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_next_job_has_the_folder_that_was_made_again_for_itself(tmp_path: Path) -> None:
+    first = opened(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    second = opened(tmp_path / "run")
+    second.append(METRICS, {"step": 5})
+    with pytest.raises(CheckpointError, match="replaced"):
+        first.append(METRICS, {"step": 9})
+    first.close()
+    second.append(METRICS, {"step": 6})
+    assert [row["step"] for row in read_lines(second.path / METRICS)] == [5, 6]
+    second.close()
+
+
+# What is left of others.
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    "remnant", ["checkpoints/step-000000007", "checkpoints/damaged-step-000000007", METRICS, SAMPLES]
+)
+def test_what_is_left_of_a_run_without_its_settings_is_not_swallowed(
+    remnant: str, resume: bool, tmp_path: Path
+) -> None:
+    if remnant.startswith("checkpoints"):
+        (tmp_path / remnant).mkdir(parents=True)
+    else:
+        (tmp_path / remnant).write_text("{}\n")
+    with pytest.raises(CheckpointError, match=rf"no config\.json.*{remnant}.*bring the config\.json back") as caught:
+        opened(tmp_path, resume=resume)
+    assert "\n" not in str(caught.value)
+    write_json(tmp_path / "config.json", {})
+    opened(tmp_path, resume=True).close()
+
+
+def test_what_a_killed_start_left_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / ".writing-step-000000001").mkdir(parents=True)
+    for name in (METRICS, SAMPLES, "status.json", "vocab.json", ".seen-by-all-abc", ".status.json.12345678.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / "store.building" / "store").mkdir(parents=True)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "store.json").touch()  # what a power cut makes of it
+    opened(tmp_path).close()
+    assert {path.name for path in tmp_path.iterdir()} - {"work"} == {
+        ".lock", "checkpoints", METRICS, SAMPLES, "status.json", "vocab.json"
+    }  # fmt: skip
+
+
+def test_a_refused_start_takes_what_it_wrote_along(tmp_path: Path) -> None:
+    run = opened(tmp_path / "run")
+    for name in ("wandb.json", "status.json", "vocab.json", "config.json"):
+        write_json(run.path / name, {})
+    (run.path / "wandb" / "run-1").mkdir(parents=True)
+    (run.path / "wandb" / "run-1" / "log").touch()
+    run.close(unused=True)
+    assert not run.path.exists()
+
+
+def test_a_refused_start_takes_nothing_else_along(tmp_path: Path) -> None:
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "mine").touch()
+    write_json(tmp_path / "vocab.json", {})
+    run = opened(tmp_path)
+    write_json(tmp_path / "wandb.json", {})
+    run.close(unused=True)
+    assert {path.name for path in tmp_path.iterdir()} - {"work"} == {"wandb", "vocab.json"}
+
+
+# Damaged lines.
+
+
+@pytest.mark.parametrize("after", [b'{"st\n', b"\0" * 50 + b"\n", b'{"step": 3}\r\n', b"[]\n", b"\xff\n", b"[" * 9999])
+def test_what_is_damaged_after_the_checkpoint_is_cut_back(
+    after: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunFolder(tmp_path)
+    for step in (1, 2):
+        run.append(METRICS, {"step": step})
+    lengths = run.lengths()
+    with open(tmp_path / METRICS, "ab") as file:
+        file.write(after)
+    assert run.last_step() == (3 if b"3" in after else 2)
+    run.cut_back(lengths)
+    assert [row["step"] for row in read_lines(tmp_path / METRICS)] == [1, 2]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("damaged", [b"\0" * 11, b'{"step": 2', b"[[[[[[[[[[[", b'"step is 2"', b"\xff" * 11])
+def test_what_is_damaged_before_the_checkpoint_is_said(
+    damaged: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunFolder(tmp_path)
+    for step in (1, 2, 3):
+        run.append(METRICS, {"step": step})
+    content = (tmp_path / METRICS).read_bytes().split(b"\n")
+    content[1] = damaged.ljust(len(content[1]))
+    (tmp_path / METRICS).write_bytes(b"\n".join(content))
+    run.cut_back(run.lengths())
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path / METRICS} has damaged rows before the checkpoint, which are left out: 2"
+    ]
+    assert [row["step"] for row in whole_rows(tmp_path / METRICS)] == [1, 3]
+    assert run.last_step() == 3
+
+
+def test_line_ends_that_an_editor_changed_leave_no_half_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = RunFolder(tmp_path)
+    for step in range(10, 15):
+        run.append(METRICS, {"step": step})
+    lengths = run.lengths()
+    (tmp_path / METRICS).write_bytes((tmp_path / METRICS).read_bytes().replace(b"\n", b"\r\n"))
+    run.cut_back(lengths)
+    run.append(METRICS, {"step": 15})
+    assert [row["step"] for row in read_lines(tmp_path / METRICS)] == [10, 11, 12, 13, 15]
+    assert "was changed since the checkpoint" in caplog.text
+
+
+def test_what_is_no_number_is_null(tmp_path: Path) -> None:
+    run = opened(tmp_path / "run")
+    run.append(METRICS, {"step": 1, "grad_norm": float("inf"), "train_loss": float("nan")})
+    run.write_status("failed", loss=float("-inf"))
+    assert "NaN" not in (run.path / METRICS).read_text()
+    assert read_lines(run.path / METRICS) == [{"step": 1, "grad_norm": None, "train_loss": None}]
+    assert read_json(run.path / "status.json")["loss"] is None
+
+
+# Disks that refuse.
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a disk cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def refused(write: Callable[[], object], reason: str, name: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"cannot \w+ .*{name}.*: {reason}: mend that and start again") as caught:
+        write()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_disk_that_cannot_be_written_is_one_line(disk: Path) -> None:
+    run = RunFolder(disk)
+    run.append(METRICS, {"step": 1})
+    run.append(SAMPLES, {"text": "x"})
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    reason = "Read-only file system"
+    refused(lambda: run.append(METRICS, {}), reason, METRICS)
+    refused(run.lengths, reason, METRICS)
+    refused(lambda: run.cut_back({}), reason, METRICS)
+    refused(lambda: run.write_status("running"), reason, "status.json")
+    refused(lambda: write_text(run.path / "report.html", ""), reason, "report.html")
+    run.close()
+    with pytest.raises(CheckpointError, match=f"cannot use the run folder .*{reason}: use another --run-dir"):
+        opened(disk / "new")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(disk: Path) -> None:
+    run = opened(disk / "run")
+    run.write_status("running")
+
+    def fill() -> None:
+        while True:
+            run.append(SAMPLES, {"text": "x" * 4000})
+
+    refused(fill, "No space left on device", SAMPLES)
+    refused(lambda: write_text(run.path / "vocab.json", "x" * 8000), "No space left on device", "vocab.json")
+    refused(lambda: run.write_status("running", reason="x" * 8000), "No space left on device", "status.json")
+    assert {path.name for path in run.path.iterdir()} == {".lock", SAMPLES, "status.json"}
+    assert read_json(run.path / "status.json")["state"] == "running"
+    run.close()
+
+
+@pytest.mark.parametrize("name", [METRICS, SAMPLES])
+def test_a_folder_in_place_of_a_file_is_one_line(name: str, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    (tmp_path / name).mkdir()
+    for write in (run.lengths, lambda: run.append(name, {}), lambda: run.cut_back({})):
+        refused(write, "Is a directory", name)
+    if name == METRICS:
+        refused(run.last_step, "Is a directory", name)
+
+
+def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    (tmp_path / "report.html").symlink_to(secret)
+    write_text(tmp_path / "report.html", "page")
+    assert (secret.read_text(), (tmp_path / "report.html").read_text()) == ("mine", "page")
+    assert not (tmp_path / "report.html").is_symlink()
