@@ -9,6 +9,8 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 # What training needs comes first: alone it takes half as long as with what the tests need.
 .venv/trains: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	# Its name until November 2026: two of them would offer each plugin twice.
+	$(BIN)/pip uninstall --quiet --yes charrnn
 	$(INSTALL) .
 	touch $@
 
