@@ -83,6 +83,16 @@ def test_a_finished_run_is_repeated_from_its_config(train: Train, text_file: Pat
     assert one != three
 
 
+def test_the_start_shows_the_first_line_of_each_corpus(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("a.txt").write_text("\n \n  The evening\x1b[31m was quiet.\nNobody came.\n" * 50)
+    Path("b.txt").write_text("Rain again. " * 100)
+    flags = (*SMALL, "--tracker", "none", "--max-steps", "1", "--corpus", "files:a.txt", "--val-corpus", "files:b.txt")
+    assert train(*flags) == 0
+    shown = capfd.readouterr().out
+    assert "characters, the first line: The evening\\x1b[31m was quiet.\n" in shown
+    assert f"(to validate): 1 documents, 1,200 characters, the first line: {('Rain again. ' * 5).strip()}\n" in shown
+
+
 def test_max_steps_end_the_run_with_loss_sample_and_checkpoint(train: Train, text_file: Path) -> None:
     assert train(*quiet(text_file, "--max-steps", "7", "--run-dir", "run")) == 0
     assert rows_of(Path("run/metrics.jsonl"))[-1]["step"] == 7

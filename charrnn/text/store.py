@@ -37,6 +37,7 @@ class CorpusCounts:
     """What one corpus gave: its spec, how many documents and characters, and which share of these is <unk>.
 
     ``split`` is what it was given for: train, val or test. One that was given for training may have given to all.
+    ``first_line`` is for the eye: whether that is the text that was meant.
     """
 
     split: str
@@ -44,6 +45,7 @@ class CorpusCounts:
     documents: int
     characters: int
     unknown_share: float
+    first_line: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -138,6 +138,13 @@ class _Text:
     documents: int = 0
     characters: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    first_line: str = ""
+
+    def looking(self, pieces: Iterable[str]) -> Iterator[str]:
+        """The pieces, with a look at the first line that is not blank."""
+        for piece in pieces:
+            self.first_line = self.first_line or piece.lstrip()[:60].split("\n")[0]
+            yield piece
 
     def counting(self, documents: Iterable[Iterable[str]]) -> Iterator[Iterable[str]]:
         """The documents, counted."""
@@ -167,7 +174,7 @@ def _read(
         for split, (spec, documents), is_last in in_order:
             text = _Text(split.path.stem, spec)
             start = split.tokens
-            pieces = joined(text.counting(documents), ended=not is_last)
+            pieces = text.looking(joined(text.counting(documents), ended=not is_last))
             whole = blocks(normalized(pieces, normalize) if normalize else pieces, BLOCK)
             for numbers, known, size in _ahead(numbering.number, whole):
                 if num_bytes and not train.tokens:
@@ -236,6 +243,7 @@ def _describe(store: Path, texts: list[_Text], splits: list[Split], vocab: Vocab
             text.documents,
             text.characters,
             sum(text.counts[character] for character in vocab.missing("".join(text.counts))) / text.characters,
+            text.first_line,
         )
         for text in texts
     ]

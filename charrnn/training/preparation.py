@@ -211,7 +211,8 @@ def announce(job: Job, newest: Path | None) -> None:
     for corpus in job.store.corpora:
         unknown = f", {corpus.unknown_share:.2%} <unk>" if corpus.unknown_share else ""
         use = {"train": "", "val": " (to validate)", "test": " (for a test)"}[corpus.split]
-        job.terminal.say(f"{corpus.spec}{use}: {corpus.documents} documents, {corpus.characters:,} characters{unknown}")
+        size = f"{corpus.documents} documents, {corpus.characters:,} characters{unknown}"
+        job.terminal.say(f"{corpus.spec}{use}: {size}, the first line: {corpus.first_line}")
     parameters = sum(parameter.numel() for parameter in job.model.parameters())
     threads = f", {torch.get_num_threads()} threads each" if job.device.type == "cpu" else ""
     job.terminal.say(

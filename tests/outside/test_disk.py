@@ -66,13 +66,6 @@ def test_numbers_without_a_word_in_json_become_null() -> None:
     assert json.loads(to_json(value)) == {"a": [1.5, None, {"b": None}], "c": [None, "NaN", None, True, 10**400]}
 
 
-def test_no_module_writes_json_in_another_way() -> None:
-    """json.dumps alone writes NaN and Infinity; keys of caches and the vocabulary have no numbers with a point."""
-    package = Path(__file__).parents[1] / "charrnn"
-    others = {path.name for path in package.rglob("*.py") if "json.dump" in path.read_text(encoding="utf-8")}
-    assert others <= {"disk.py", "store.py", "vocab.py"}
-
-
 def test_a_run_folder_works_without_flock() -> None:
     done = without_flock(OPEN)
     assert (done.stdout, done.stderr) == ("was free\n", "")
