@@ -143,7 +143,7 @@ class _Text:
     def looking(self, pieces: Iterable[str]) -> Iterator[str]:
         """The pieces, with a look at the first line that is not blank."""
         for piece in pieces:
-            self.first_line = self.first_line or piece.lstrip()[:60].split("\n")[0]
+            self.first_line = self.first_line or piece.lstrip()[:60].split("\n")[0].rstrip()
             yield piece
 
     def counting(self, documents: Iterable[Iterable[str]]) -> Iterator[Iterable[str]]:
