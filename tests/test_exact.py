@@ -183,6 +183,30 @@ def test_a_signal_saves_and_ends_with_a_code_of_its_own(
         assert_same_run(unbroken(1), tmp_path / "run")
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_evaluation_that_is_stopped_is_done_again(processes: int, text_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text(text_file.read_text(encoding="utf-8") * 60, encoding="utf-8")
+    flags = (*SMALL, "--tracker", "none", "--log-every", "1", "--max-steps", "25", "--eval-every", "10")
+    flags += ("--corpus", f"files:{text_file}", "--val-corpus", f"files:{tmp_path}/long.txt")
+    run(command(processes), *flags, "--run-dir", tmp_path / "unbroken")
+    for stopped_before in (10, 20):
+        process = start(command(processes), *flags, "--run-dir", tmp_path / "run", "--resume")
+        wait_until(functools.partial(has_logged, tmp_path / "run", stopped_before - 1), process)
+        for pid in trainers(process) or [process.pid]:
+            os.kill(pid, signal.SIGTERM)
+        output = process.communicate(timeout=60)[0]
+        ended = status(tmp_path / "run")
+        assert (ended["state"], ended["step"]) == ("preempted", stopped_before), output
+        assert rows_of(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == stopped_before - 1
+    run(command(processes), *flags, "--run-dir", tmp_path / "run", "--resume")
+    assert_same_run(tmp_path / "unbroken", tmp_path / "run")
+
+
+def has_logged(run_dir: Path, step: int) -> bool:
+    """Whether a step is the last that a run has logged."""
+    return [row["step"] for row in rows_of(run_dir / "metrics.jsonl")[-1:]] == [step]
+
+
 def trainers(process: subprocess.Popen[str]) -> list[int]:
     """The processes that a launcher has started."""
     listing = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False).stdout
