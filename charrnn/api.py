@@ -65,12 +65,13 @@ def fit(corpus: str | Sequence[str] = (), **settings: Unpack[Keywords]) -> Model
     # What only training needs takes seconds to import.
     import torch
 
+    from charrnn.config.presets import default_preset
     from charrnn.config.sources import resolve
     from charrnn.distributed.stopping import StopRequest
     from charrnn.train import train
 
     given = {**settings, "corpus": corpus} if corpus else settings
-    config = resolve(given, "gpu" if torch.cuda.is_available() else "laptop")
+    config = resolve(given, default_preset(has_gpu=torch.cuda.is_available()))
     with guarded() as output, closing(StopRequest()) as stop:
         output.matters = False
         folder, _ = train(config, stop)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from charrnn.config.presets import default_preset
 from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import parse
 from charrnn.distributed import launcher
@@ -43,7 +44,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         stop = StopRequest()
         with guarded() as output:
-            config = parse(sys.argv[1:] if args is None else args, "gpu" if torch.cuda.is_available() else "laptop")
+            config = parse(sys.argv[1:] if args is None else args, default_preset(has_gpu=torch.cuda.is_available()))
             # From here on the job is what the run folder gets; who looks on may leave.
             output.matters = False
             _, outcome = train(config, stop)

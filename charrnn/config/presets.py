@@ -72,3 +72,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+
+
+def default_preset(*, has_gpu: bool) -> str:
+    """The preset where none is named."""
+    return "gpu" if has_gpu else "laptop"
