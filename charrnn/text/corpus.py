@@ -60,7 +60,7 @@ def staying() -> Iterator[None]:
     try:
         yield
     finally:
-        if here:
+        if here and os.getcwd() != here:
             os.chdir(here)
 
 

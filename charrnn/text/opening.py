@@ -37,7 +37,7 @@ def open_text(
     found = list(chain(*parts))
     if vocab and not vocab.normal_form:
         vocab = replace(vocab, normal_form=settings.get("normalize"))
-    folder = run_dir / "store"
+    folder = run_dir.absolute() / "store"
     given = [(split, spec) for split, part in zip(SPLITS, specs, strict=True) for spec in part]
     is_there = os.path.lexists(folder)
     if not is_there or specs_of(folder) not in (None, given):
@@ -47,7 +47,7 @@ def open_text(
             folder = cache_folder() / fingerprint([key or "" for key in keys], settings | rest)
         elif is_there:
             # Whether the same corpora are meant in other words, only their text can tell.
-            folder = run_dir / f"store-{fingerprint(list(chain(*given)), {})[:8]}"
+            folder = run_dir.absolute() / f"store-{fingerprint(list(chain(*given)), {})[:8]}"
     modules = [getattr(corpus.loader, "__module__", corpus.plugin) for _, corpus in found]
 
     def build() -> TokenStore:

@@ -189,7 +189,7 @@ def test_two_packages_with_one_plugin_name_are_both_named_and_neither_loaded(ins
 def test_a_blocked_plugin_is_listed_as_such_and_an_unknown_name_is_said(install: Install) -> None:
     install("broken", "1 / 0")
     done = charrnn("corpora", "--block-plugin", "broken", "--block-plugin", "brokn", "--block-plugin", "python")
-    assert "not loaded: broken (broken 1.0): blocked\nnot loaded: python (charrnn 0.1.0): blocked\n" in done.stdout
+    assert "not loaded: broken (broken 1.0): blocked\nnot loaded: python (charrnn-lm 0.1.0): blocked\n" in done.stdout
     assert "python:" not in done.stdout.replace("python:PACKAGE", "")
     assert done.stderr == "--block-plugin brokn: no plugin of that name is installed\n"
 
@@ -235,7 +235,7 @@ def bytes_(argument): yield b"abc"
 def number(argument): yield 5
 def row(argument): yield {"text": "abc"}
 def string(argument): return "abc"
-def nothing(argument): print(argument)
+def nothing(argument): pass
 def pieces(argument): yield iter(["a", "", "b"]); yield ""; yield "c\\n"; yield ("d" for _ in range(2))
 def options(argument, *, first="", second=""): yield argument + first + second
 """

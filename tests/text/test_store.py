@@ -373,7 +373,7 @@ logging.getLogger("charrnn").addHandler(Waiting())
 
 def documents():
     yield ["half of the text " * 100_000]
-    print("half", flush=True)
+    print("half", file=sys.__stdout__, flush=True)
     while not (folder / "waiting").exists():
         time.sleep(0.01)
     yield ["the other half"]
@@ -494,5 +494,8 @@ def test_a_manifest_is_readable(folder: Path) -> None:
     manifest = json.loads((folder / "store/store.json").read_text(encoding="utf-8"))
     assert manifest["tokens"] == {"train": 4, "val": 5, "test": 0}
     assert manifest["corpora"] == [
-        {"split": "train", "spec": "files:0", "documents": 1, "characters": 9, "unknown_share": 0.0}
+        {
+            **{"split": "train", "spec": "files:0", "documents": 1, "characters": 9, "unknown_share": 0.0},
+            "first_line": "some text",
+        }
     ]

@@ -167,7 +167,7 @@ from charrnn.text.store_builder import build_store
 
 def documents():
     yield ["text"]
-    print("building", flush=True)
+    print("building", file=sys.__stdout__, flush=True)
     sys.stdin.read()
     yield ["more"]
 
