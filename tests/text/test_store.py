@@ -495,7 +495,11 @@ def test_a_manifest_is_readable(folder: Path) -> None:
     assert manifest["tokens"] == {"train": 4, "val": 5, "test": 0}
     assert manifest["corpora"] == [
         {
-            **{"split": "train", "spec": "files:0", "documents": 1, "characters": 9, "unknown_share": 0.0},
+            "split": "train",
+            "spec": "files:0",
+            "documents": 1,
+            "characters": 9,
+            "unknown_share": 0.0,
             "first_line": "some text",
         }
     ]
