@@ -40,6 +40,7 @@ def register_corpora(register: Callable[..., None]) -> None:
 
 def hf(
     argument: str,
+    *,
     config: str | None = None,
     split: str = "train",
     column: str | None = None,
