@@ -22,7 +22,7 @@ from safetensors import safe_open
 
 OF_THE_CLOCK = "chars_per_second"
 """What is another in every line of metrics."""
-OF_THE_CODE = ("format", "version", "files", "config", "circumstances")
+OF_THE_CODE = ("format", "version", "files", "config", "circumstances", "speed")
 """What training.json says of files, settings and versions, not of the training."""
 
 

@@ -50,7 +50,7 @@ def train() -> Iterator[object]:
         signal.signal(number, handler)
 
 
-pytestmark = pytest.mark.usefixtures("train")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("train")]
 
 
 def trained(*flags: str, corpus: str = "files:a.txt", code: int = 0) -> None:
@@ -137,17 +137,17 @@ def test_a_run_goes_on_with_the_same_text_in_other_words(respelled: str, caplog:
 
 
 def test_a_run_that_keeps_its_own_text_goes_on_in_other_words(capsys: Output) -> None:
-    Path("word.py").write_text(
+    Path("spoken.py").write_text(
         "import charrnn\n"
         "@charrnn.hookimpl\n"
         "def register_corpora(register):\n    register('word', word)\n"
         "def word(argument):\n    'word:WORD, many times.'\n    yield f'{argument.strip()} ' * 500\n"
     )
-    trained("--max-steps", "3", "--plugin", "word", corpus="word:some")
-    trained("--max-steps", "6", "--resume", "--plugin", "word", corpus="word: some")
-    trained("--max-steps", "9", "--resume", "--plugin", "word", corpus="word:some")
+    trained("--max-steps", "3", "--plugin", "spoken", corpus="word:some")
+    trained("--max-steps", "6", "--resume", "--plugin", "spoken", corpus="word: some")
+    trained("--max-steps", "9", "--resume", "--plugin", "spoken", corpus="word:some")
     capsys.readouterr()
-    trained("--max-steps", "12", "--resume", "--plugin", "word", corpus="word:other", code=1)
+    trained("--max-steps", "12", "--resume", "--plugin", "spoken", corpus="word:other", code=1)
     assert "trained on another text than word:other is now" in error_of(capsys)
 
 

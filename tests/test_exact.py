@@ -183,6 +183,7 @@ def test_a_signal_saves_and_ends_with_a_code_of_its_own(
         assert_same_run(unbroken(1), tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_evaluation_that_is_stopped_is_done_again(processes: int, text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text(text_file.read_text(encoding="utf-8") * 60, encoding="utf-8")

@@ -128,7 +128,10 @@ def _check_format(folder: Path, found: int) -> None:
 
 def checkpoints(parent: Path) -> list[Path]:
     """The checkpoints of a run, newest first, not verified."""
-    found = [path for path in parent.glob("step-*") if _NAME.fullmatch(path.name)] if parent.is_dir() else []
+    try:
+        found = [path for path in parent.glob("step-*") if _NAME.fullmatch(path.name)] if parent.is_dir() else []
+    except OSError as error:
+        raise CheckpointError(f"cannot read {shown(str(parent))}: {error.strerror}") from error
     return sorted(found, reverse=True)
 
 
