@@ -95,14 +95,15 @@ class Tracker:
     def _spared(self, what: str) -> Iterator[None]:
         """Lets training go on where a tracker fails, on a full disk or for a service that gives no answer.
 
-        The run folder has it all. What fails for the same reason again is not said again.
+        The run folder has it all. What fails for the same reason at another step is not said again.
         """
         try:
             yield
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            if reason not in self._complaints:
-                self._complaints.add(reason)
+            complaint = f"{what.rstrip('0123456789')}: {reason}"
+            if complaint not in self._complaints:
+                self._complaints.add(complaint)
                 kind = type(self).__name__.lower()
                 LOG.warning("%s did not take %s, which %s has: %s", kind, what, self.run_dir, reason)
 
