@@ -26,7 +26,15 @@ from charrnn.run.checkpoint import find_whole
 from charrnn.run.folder import RunFolder
 from charrnn.training.job import Job
 from charrnn.training.loop import train_to_end
-from charrnn.training.preparation import begin, choose_run_dir, claim, common_ground, prepare, read_inputs
+from charrnn.training.preparation import (
+    begin,
+    choose_run_dir,
+    claim,
+    prepare,
+    read_inputs,
+    shared_settings,
+    shared_versions,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -79,8 +87,8 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
     config = config.model_copy(update={"corpus": config.corpus or (DEFAULT_CORPUS,)})
     with settings_of_training(num_threads=config.num_threads, deterministic=config.deterministic):
         accelerator = start_accelerator()
-        same = "install the same versions on all, and start all with the same flags"
-        on_each(accelerator, lambda: (None, common_ground(config)), same)
+        on_each(accelerator, lambda: (None, shared_versions()), "install the same on all")
+        on_each(accelerator, lambda: (None, shared_settings(config)), "start all with the same flags")
         run = RunFolder(on_main(accelerator, lambda: choose_run_dir(config)))
         try:
             earlier = on_main(accelerator, lambda: claim(run, config))

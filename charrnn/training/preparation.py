@@ -65,11 +65,15 @@ class Inputs:
         return {name: digest[:12] for name, digest in digests.items()}
 
 
-def common_ground(config: TrainConfig) -> dict[str, str]:
-    """The versions and settings that all processes must share; each may have paths and threads of its own."""
-    settings = {flag(name): getattr(config, name) for name in TrainConfig.model_fields}
-    common = {name: versions()[name] for name in ("charrnn", "torch")}
-    return common | {name: str(value) for name, value in settings.items() if name not in map(flag, ruled(Rule.OF_NODE))}
+def shared_versions() -> dict[str, str]:
+    """The versions that all processes must share."""
+    return {name: versions()[name] for name in ("charrnn", "torch")}
+
+
+def shared_settings(config: TrainConfig) -> dict[str, str]:
+    """The settings that all processes must share, by their flags; each may have paths and threads of its own."""
+    own = ruled(Rule.OF_NODE)
+    return {flag(name): str(getattr(config, name)) for name in TrainConfig.model_fields if name not in own}
 
 
 def choose_run_dir(config: TrainConfig) -> Path:
