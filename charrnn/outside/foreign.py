@@ -39,7 +39,7 @@ Measured = Annotated[float, Field(allow_inf_nan=True)] | None
 class Strict(BaseModel):
     """The base of all schemas: nothing is taken for what it is not, and what only a newer version knows is left out."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
 
 Schema = TypeVar("Schema", bound=Strict)

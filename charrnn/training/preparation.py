@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from charrnn.text.store import TokenStore
 from charrnn.text.vocab import Vocabulary
 from charrnn.training.job import Job, circumstances, versions
 from charrnn.training.optimizer import make_optimizer
+from charrnn.training.planning import free
 from charrnn.training.randomness import derived_seed
 from charrnn.training.rows import RowBatches, rows_of_rank
 from charrnn.training.saving import restore
@@ -112,12 +113,21 @@ def claim(run: RunFolder, config: TrainConfig) -> Earlier:
         return Earlier()
     own = run.path / CONFIG
     saved = from_saved(read_config(own), own)
+    config = as_begun(config, saved)
     for change in check_resumed(with_shape(config, saved) if config.init_from else config, saved):
         LOG.warning("resuming with %s", change)
     newest = checkpoint.latest(run.checkpoints)
     if newest is None:
         LOG.warning("%s has no checkpoint yet: starting afresh", run.path)
     return Earlier(saved, newest)
+
+
+def as_begun(config: TrainConfig, saved: TrainConfig | None) -> TrainConfig:
+    """The settings of a start of a run that has begun with others: what was planned then is not planned again."""
+    if saved is None:
+        return config
+    planned = {name: getattr(saved, name) for name in free(config)} if config.minutes else {}
+    return config.model_copy(update=planned | {"minutes": ""})
 
 
 def with_shape(config: TrainConfig, model: CharLSTM | TrainConfig) -> TrainConfig:
@@ -158,7 +168,7 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
             f"use {accelerator.num_processes} or more"
         )
     own_rows = rows_of_rank(config.batch_size, accelerator.process_index, accelerator.num_processes)
-    rows = RowBatches(store.train, config.batch_size, config.seq_length, own_rows)
+    rows = RowBatches(store.train, config.batch_size, config.seq_length, own_rows, config.thin)
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     shape = {name: getattr(config, name) for name in ruled(Rule.SHAPE)}
     model = CharLSTM(len(store.vocab), **shape)
@@ -185,8 +195,11 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
     return job
 
 
-def begin(job: Job, newest: Path | None) -> None:
-    """Makes the run folder that of this run, cut back to the newest checkpoint, and starts the tracker."""
+def begin(job: Job, newest: Path | None, outlook: Sequence[str] = ()) -> None:
+    """Makes the run folder that of this run, cut back to the newest checkpoint, and starts the tracker.
+
+    ``outlook`` are the lines to say of what comes.
+    """
     run, config = job.run, job.config
     training = checkpoint.read_training(newest) if newest else {"files": {}, "circumstances": {}}
     for name, now in circumstances(job.accelerator).items():
@@ -206,6 +219,8 @@ def begin(job: Job, newest: Path | None) -> None:
     write_text(run.path / "vocab.json", job.store.vocab.to_json())
     run.write_status("running", pid=os.getpid(), launcher=launcher.parent())
     announce(job, newest)
+    for line in outlook:
+        job.terminal.say(line)
     # Last: a folder that has it is that of a run that has begun.
     write_text(run.path / CONFIG, to_json(config))
 
