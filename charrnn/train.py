@@ -27,10 +27,14 @@ from charrnn.distributed.machine import settings_of_training
 from charrnn.distributed.stopping import StoppedError, StopRequest
 from charrnn.errors import CheckpointError, ConfigError, UserError
 from charrnn.model.folder import MODEL_FILES
+from charrnn.outside.foreign import as_dict
 from charrnn.outside.output import guarded, log_to_stderr, tell
 from charrnn.outside.printable import quoted
+from charrnn.run.baselines import record_baselines
 from charrnn.run.checkpoint import find_whole
-from charrnn.run.folder import RunFolder
+from charrnn.run.folder import METRICS, RunFolder
+from charrnn.run.quality import quality_of
+from charrnn.run.schema import Metrics, read_rows
 from charrnn.training.forecast import extended, forecast, make_plan
 from charrnn.training.job import Job
 from charrnn.training.loop import train_to_end
@@ -162,8 +166,21 @@ def conclude(job: Job, outcome: str, reason: str) -> None:
     elif outcome == "finished":
         loss = f"best validation loss {job.state.best_loss:.4f}; " if job.state.best_loss is not None else ""
         job.terminal.say(f"finished: {loss}more text with: charrnn sample {quoted(run.path)}")
+        # What was told to stop is in a hurry.
+        if not job.stop and (words := closing_words(job)):
+            job.terminal.say(words)
     if advice:
         job.terminal.say(advice)
+
+
+def closing_words(job: Job) -> str:
+    """How good the model is, if that is known: measured only now, when all that matters is saved."""
+    record_baselines(job.run.path, job.store)
+    try:
+        rows = list(map(as_dict, read_rows(Metrics, job.run.path / METRICS)))
+    except (OSError, ValueError):
+        return ""  # which `charrnn runs` tells of
+    return quality_of(job.run.path, rows, finished=True).sentence()
 
 
 if __name__ == "__main__":

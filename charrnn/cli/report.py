@@ -16,13 +16,14 @@ from charrnn.distributed.machine import share_of_cores
 from charrnn.errors import CheckpointError, UserError
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.outside.foreign import as_dict, checked, is_there, reason, shown
+from charrnn.outside.foreign import as_dict, checked, is_there, read, reason, shown
 from charrnn.outside.printable import one_line
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
 from charrnn.run.checkpoint import read_training
 from charrnn.run.folder import METRICS, SAMPLES, write_text
-from charrnn.run.schema import Config, Metrics, Sample, read_rows
+from charrnn.run.quality import quality_of
+from charrnn.run.schema import Config, Metrics, Sample, Status, read_rows
 from charrnn.run.text import Consent, trained_text
 from charrnn.text.vocab import Vocabulary
 
@@ -53,7 +54,9 @@ def main(args: Sequence[str]) -> int:
         except UserError as error:
             LOG.warning("the report lacks what needs the run's text: %s", error)
             texts = str(error)
-        page = render(run.resolve().name, facts(metrics, folder, model, vocab), metrics, samples, model, vocab, texts)
+        head = facts(metrics, folder, model, vocab)
+        words = quality_of(run, metrics, finished=is_finished(run)).sentence()
+        page = render(run.resolve().name, head, words, metrics, samples, model, vocab, texts)
     target = run / "report.html"
     write_text(target, page)
     print(one_line(target))
@@ -73,6 +76,14 @@ def read_run(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             raise CheckpointError(f"{shown(str(path))} cannot be read: {reason(error)}") from error
     metrics, samples = found
     return metrics, samples
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run says that it has trained to its end."""
+    try:
+        return read(Status, run / "status.json", run).state == "finished"
+    except (OSError, ValueError):
+        return False
 
 
 def find_texts(folder: Path, vocab: Vocabulary, scratch: Path, consent: Consent) -> Texts:

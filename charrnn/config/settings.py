@@ -80,7 +80,8 @@ class TrainConfig(Options):
     resume: Annotated[bool, COMMON, OF_NODE, OF_CALL] = False
     """Go on from the last checkpoint in --run-dir, exactly; start afresh if there is none."""
     init_from: Annotated[str, MODEL, FIXED, OF_NODE] = ""
-    """A run (or a model folder) whose weights and vocabulary a new run starts from: fine-tuning."""
+    """A run (or a model folder) whose weights and vocabulary a new run starts from: fine-tuning. Characters that it
+    lacks are added."""
     seed: Annotated[Whole, TRAINING, FIXED] = 0
     """What is random in the run is a function of this number."""
 

@@ -26,7 +26,7 @@ from charrnn.text.corpus import CorpusSpec
 from charrnn.text.opening import open_text
 from charrnn.text.plugins import Corpora
 from charrnn.text.store import SPLITS, TokenStore, open_store
-from charrnn.text.store_builder import Sources, build_store
+from charrnn.text.store_builder import Sources, StoreSettings, build_store
 from charrnn.text.vocab import Vocabulary
 
 LOG = logging.getLogger(__name__)
@@ -42,20 +42,24 @@ class Consent:
     trust: bool = False
 
 
-def run_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> TokenStore:
-    """The text that settings ask for, with the vocabulary that was given, if one was."""
+def run_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None, *, grow: bool = False) -> TokenStore:
+    """The text that settings ask for, with the vocabulary that was given, if one was, which may grow."""
+    settings = _store_settings(config)
+    if grow:  # not said where it may not: settings name a store in the cache
+        settings["grow"] = True
+    specs = (config.corpus, config.val_corpus, config.test_corpus)
+    return open_text(specs, Corpora(config.plugin, config.block_plugin), run_dir, vocab, **settings)
+
+
+def _store_settings(config: TrainConfig) -> StoreSettings:
     val_fraction, test_fraction = config.fractions
-    return open_text(
-        (config.corpus, config.val_corpus, config.test_corpus),
-        Corpora(config.plugin, config.block_plugin),
-        run_dir,
-        vocab,
-        min_freq=config.min_freq,
-        max_size=config.max_size or None,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        normalize=None if config.normalize == "none" else config.normalize,
-    )
+    return {
+        "min_freq": config.min_freq,
+        "max_size": config.max_size or None,
+        "val_fraction": val_fraction,
+        "test_fraction": test_fraction,
+        "normalize": None if config.normalize == "none" else config.normalize,
+    }
 
 
 def trained_text(checkpoint: Path, vocab: Vocabulary, scratch: Path, consent: Consent) -> TokenStore:
@@ -149,14 +153,4 @@ def _read_text(
     def sources(part: tuple[str, ...]) -> Sources:
         return [(str(spec), corpora.find(spec).documents(spec)) for spec in map(CorpusSpec.parse, part)]
 
-    val_fraction, test_fraction = config.fractions
-    return build_store(
-        scratch / "store",
-        *map(sources, specs),
-        vocab=vocab,
-        min_freq=config.min_freq,
-        max_size=config.max_size or None,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        normalize=None if config.normalize == "none" else config.normalize,
-    )
+    return build_store(scratch / "store", *map(sources, specs), vocab=vocab, **_store_settings(config))

@@ -19,6 +19,7 @@ from charrnn.distributed import launcher
 from charrnn.distributed.stopping import StopRequest
 from charrnn.errors import ConfigError
 from charrnn.model.folder import load_model
+from charrnn.model.growing import take_weights
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.printable import quoted
 from charrnn.run import checkpoint
@@ -27,7 +28,7 @@ from charrnn.run.terminal import Terminal
 from charrnn.run.text import run_text
 from charrnn.run.trackers import TRACKERS
 from charrnn.text.store import TokenStore
-from charrnn.text.vocab import Vocabulary
+from charrnn.text.vocab import Vocabulary, named
 from charrnn.training.job import Job, circumstances, versions
 from charrnn.training.optimizer import make_optimizer
 from charrnn.training.planning import free
@@ -55,10 +56,11 @@ class Inputs:
     config: TrainConfig
     store: TokenStore
     model: CharLSTM | None
+    model_vocab: Vocabulary | None = None
 
     def digests(self) -> dict[str, str]:
         """The beginnings of the digests of what each node reads for itself."""
-        weights = hashlib.sha256()
+        weights = hashlib.sha256(self.model_vocab.digest.encode() if self.model_vocab else b"")
         for tensor in self.model.state_dict().values() if self.model else ():
             weights.update(tensor.numpy().tobytes())
         digests = {"vocabulary": self.store.vocab.digest, "text": self.store.digest}
@@ -151,7 +153,10 @@ def read_inputs(config: TrainConfig, run_dir: Path, earlier: Earlier) -> tuple[I
         config = with_shape(config, model)
     elif config.vocab:
         vocab = Vocabulary.load(Path(config.vocab))
-    inputs = Inputs(config, run_text(config, run_dir, vocab), model)
+    store = run_text(config, run_dir, vocab, grow=model is not None)
+    if model and vocab and (new := vocab.missing(store.vocab.characters)):
+        LOG.info("the model of --init-from has yet to learn %s", named(new))
+    inputs = Inputs(config, store, model, vocab if model else None)
     return inputs, inputs.digests()
 
 
@@ -172,8 +177,8 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     shape = {name: getattr(config, name) for name in ruled(Rule.SHAPE)}
     model = CharLSTM(len(store.vocab), **shape)
-    if inputs.model:
-        model.load_state_dict(inputs.model.state_dict())
+    if inputs.model and inputs.model_vocab:
+        take_weights(model, store.vocab, inputs.model, inputs.model_vocab)
     # Not prepared by Accelerate: its DistributedDataParallel would sum the gradients in an order of its own, and its
     # optimizer looks through the installed packages in every step (0.16 ms from a disk, more from a network).
     model.to(accelerator.device)
