@@ -11,6 +11,7 @@ from charrnn.config.settings import TrainConfig
 from charrnn.distributed.collectives import on_each, on_main
 from charrnn.distributed.stopping import StopRequest
 from charrnn.outside.printable import quoted
+from charrnn.run.baselines import MOST
 from charrnn.run.folder import CONFIG, RunFolder
 from charrnn.run.terminal import duration
 from charrnn.training import planning
@@ -25,6 +26,8 @@ PROBE, LONGEST_PROBE = 0.005, 0.3
 """The share of the time for which each of these is measured, and the most, in seconds."""
 FINAL_PROBE, LONGEST_FINAL_PROBE = 0.03, 3.0
 """The same for the size that was chosen."""
+COMPRESSED_PER_SECOND = 1_000_000
+"""Characters that the compressors at the end of a run take in a second, more or less."""
 FORECAST_SECONDS = 0.3
 """How long the speed of a run is measured whose settings are known."""
 A_GUESS = Costs(step=0.03, eval_window=0.03, character=3e-4, checkpoint=0.1)
@@ -38,9 +41,10 @@ def make_plan(
     Returns the lines that say it, too. All processes measure together, and the main one's clock decides.
     """
     config, store = inputs.config, inputs.store
-    until = on_main(accelerator, lambda: began + 60 * float(config.minutes) - time.monotonic())
+    left = on_main(accelerator, lambda: began + 60 * float(config.minutes) - time.monotonic())
+    left -= min(MOST, len(store.train) + len(store.val)) / COMPRESSED_PER_SECOND
     device = (64, 64) if accelerator.device.type == "cuda" else (16, 32)
-    task = Task(len(store.train), len(store.val), until, *device)
+    task = Task(len(store.train), len(store.val), max(1.0, left), *device)
 
     def probe(size: int, cost: Costs, seconds: float) -> Costs:
         sized = planning.plan(config.model_copy(update={"hidden_size": size}), task, {size: cost})
