@@ -140,10 +140,26 @@ class _ToStderr(logging.Handler):
             print(self.format(record), file=sys.stderr)
 
 
+def _to_stderr(level: int = logging.NOTSET) -> logging.Handler:
+    handler = _ToStderr(level)
+    handler.setFormatter(_Lines("%(message)s"))
+    return handler
+
+
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Lets charrnn and its plugins say on standard error what is not wrong but worth knowing, a line each."""
-    handler = _ToStderr()
-    handler.setFormatter(_Lines("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, handlers=[_to_stderr()])
     for name in ("charrnn", "charrnn_plugins"):
         logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def warnings_in_lines() -> Iterator[None]:
+    """Has warnings that a program has set up no logging for said as commands say them, and not as they came."""
+    before = logging.lastResort
+    if before:  # else the program wants none
+        logging.lastResort = _to_stderr(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.lastResort = before
