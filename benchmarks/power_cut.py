@@ -5,7 +5,7 @@
 The run and the cache lie on that file system. Each cut stops it at once, by the ioctl that the kernel has for such
 tests: what had not reached the disk is gone, whatever the page cache had. The trainer is killed, the file system is
 checked (which replays its journal), mounted again, and `--resume` goes on. The first cuts come while the token store is
-being built and when it has its name, the others at a random moment of training. At the end the run is compared, bit for
+being built and when it has its name, the others after a random number of steps. At the end the run is compared, bit for
 bit, with one that nothing interrupted. The journal is written every second, and ext4 is told not to flush a file that
 is renamed over another by itself (noauto_da_alloc), which would hide a flush that is missing.
 
@@ -39,10 +39,21 @@ SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN."""
 AT_ONCE = 2
 """EXT4_GOING_FLAGS_NOLOGFLUSH: the journal is not written either."""
-STEPS = 600
-"""For each cut: more than a training comes to before it."""
-FLAGS = ("--hidden-size", "32", "--batch-size", "8", "--seq-length", "16", "--sample-length", "40", "--num-threads", "1")
-FLAGS += ("--tracker", "none", "--log-every", "1", "--checkpoint-every", "20", "--eval-every", "1000")
+STEPS = 100
+"""Of the run for each cut, which comes after fewer."""
+FLAGS = ("--hidden-size", "32", "--batch-size", "8", "--seq-length", "16", "--sample-length", "40")
+FLAGS += (
+    "--num-threads",
+    "1",
+    "--tracker",
+    "none",
+    "--log-every",
+    "1",
+    "--checkpoint-every",
+    "20",
+    "--eval-every",
+    "1000",
+)
 
 
 @contextmanager
@@ -76,14 +87,20 @@ def start(text: Path, disk: Path, steps: int, log: Path, environment: dict[str, 
         )
 
 
-def moments(disk: Path, process: subprocess.Popen[bytes]) -> dict[str, Callable[[], bool]]:
+def moments(disk: Path, process: subprocess.Popen[bytes], steps: int) -> dict[str, Callable[[], bool]]:
     """What a cut can wait for."""
-    status = disk / "run" / "status.json"
+    status, metrics = disk / "run" / "status.json", disk / "run" / "metrics.jsonl"
     stores = disk / "cache" / "charrnn" / "stores"
+    saved = [int(path.name.removeprefix("step-")) for path in checkpoints(disk / "run" / "checkpoints")]
+
+    def trained() -> bool:
+        begun = status.exists() and json.loads(status.read_text())["pid"] == process.pid and metrics.exists()
+        return begun and metrics.read_bytes().count(b"\n") >= max(saved, default=0) + steps
+
     return {
         "the store is being built": lambda: any(stores.glob("*.building")),
         "the store has its name": lambda: any(stores.glob("*/store.json")),
-        "training": lambda: status.exists() and json.loads(status.read_text())["pid"] == process.pid,
+        "training": trained,
     }
 
 
@@ -122,21 +139,30 @@ def trial(text: Path, cuts: int, seed: int, folder: Path, environment: dict[str,
         wanted = ["the store is being built", "the store has its name", "training"][min(number, 2)]
         with mounted(image, disk):
             process = start(text, disk, steps, log, environment)
-            is_there = moments(disk, process)[wanted]
-            while process.poll() is None and not is_there():
-                time.sleep(0.002)
-            after = rng.random() * (0.1 if wanted.startswith("the store is") else 2)
-            time.sleep(after)
-            ended = process.poll()
-            cut(disk)
-            process.kill()
-            process.wait()
+            new_steps = rng.randrange(1, STEPS)
+            try:
+                is_there = moments(disk, process, new_steps)[wanted]
+                while process.poll() is None and not is_there():
+                    time.sleep(0.002)
+                time.sleep(rng.random() * 0.1)
+                ended = process.poll()
+                cut(disk)
+            finally:
+                process.kill()
+                process.wait()
         checked = subprocess.run(["fsck.ext4", "-f", "-p", image], capture_output=True, check=False).returncode
         with mounted(image, disk):
             store, damaged = states(disk)
             newest = next(iter(checkpoints(disk / "run" / "checkpoints")), None)
         warned = [line for line in log.read_text(errors="replace").splitlines() if "again" in line or "error" in line]
-        told.append({"cut": f"{wanted}, {after:.2f} s later", "fsck": checked, "store": store, "damaged": damaged})
+        told.append(
+            {
+                "cut": f"{wanted}, {new_steps} steps" if number > 1 else wanted,
+                "fsck": checked,
+                "store": store,
+                "damaged": damaged,
+            }
+        )
         told[-1] |= {"newest": newest.name if newest else None, "said before": warned}
         if ended is not None:
             told[-1]["ended before the cut with"] = ended

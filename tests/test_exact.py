@@ -255,16 +255,17 @@ def test_a_dead_process_takes_the_job_down(text_file: Path, tmp_path: Path) -> N
     assert process.returncode != 0
 
 
-def harness(processes: int, kills: int, seed: int, text_file: Path, tmp_path: Path) -> None:
+def harness(processes: int, kills: int, seed: int, text_file: Path, tmp_path: Path, steps: int = 400) -> None:
     """Kills a run at random instants, then lets it end, and compares it with one that was left alone.
 
     Every second kill of a job of several processes hits one of them, the others all. Each must hit a training that
-    has begun, which is when status.json says so with the launcher's number, and has not ended.
+    has begun, which is when status.json says so with the launcher's number, and has not ended: the run has so many
+    steps for each kill, more than come to pass before it.
     """
     rng = random.Random(seed)
-    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--max-steps", str(400 * (kills + 1)))
+    flags = (*FLAGS, "--corpus", f"files:{text_file}", "--max-steps", str(steps * (kills + 1)))
     launcher = command(processes)
-    run(launcher, *flags, "--run-dir", tmp_path / "unbroken", timeout=900)
+    run(launcher, *flags, "--run-dir", tmp_path / "unbroken", timeout=3600)
     run_dir = tmp_path / "broken"
     for kill in range(kills):
         process = start(launcher, *flags, "--run-dir", run_dir, "--resume")
@@ -278,7 +279,7 @@ def harness(processes: int, kills: int, seed: int, text_file: Path, tmp_path: Pa
         else:
             kill_tree(process)
         assert status(run_dir)["state"] != "finished"
-    run(launcher, *flags, "--run-dir", run_dir, "--resume", timeout=900)
+    run(launcher, *flags, "--run-dir", run_dir, "--resume", timeout=3600)
     assert_same_run(tmp_path / "unbroken", run_dir)
 
 
@@ -303,7 +304,7 @@ def test_twenty_kills(text_file: Path, tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_two_hundred_kills(text_file: Path, tmp_path: Path) -> None:
-    harness(2, 200, 3, text_file, tmp_path)
+    harness(2, 200, 3, text_file, tmp_path, steps=100)
 
 
 def test_processes_that_begin_with_different_models_do_not_train(

@@ -155,11 +155,12 @@ def log_to_stderr(level: int = logging.INFO) -> None:
 
 @contextmanager
 def warnings_in_lines() -> Iterator[None]:
-    """Has warnings that a program has set up no logging for said as commands say them, and not as they came."""
-    before = logging.lastResort
-    if before:  # else the program wants none
-        logging.lastResort = _to_stderr(logging.WARNING)
+    """Has warnings said as commands say them, and not as they came, unless a program has logging of its own."""
+    root, handler = logging.getLogger(), _to_stderr(logging.WARNING)
+    is_own = any(logging.getLogger(name).handlers for name in ("", "charrnn", "charrnn_plugins"))
+    if not is_own and logging.lastResort:  # without which it wants to hear of none
+        root.addHandler(handler)
     try:
         yield
     finally:
-        logging.lastResort = before
+        root.removeHandler(handler)

@@ -160,9 +160,7 @@ def test_a_hangup_that_torchrun_does_not_handle_ends_nothing_under_nohup(
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "local.sh"])
-def test_a_hangup_of_torchrun_saves_the_run(
-    launcher: str, text_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hangup_of_torchrun_saves_the_run(launcher: str, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     local = str(Path(__file__).parents[2] / "launch" / "local.sh")
     command = torchrun(1) if launcher == "torchrun" else [local, "1"]

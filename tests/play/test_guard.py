@@ -272,10 +272,9 @@ def test_a_client_that_takes_nothing_is_ended_and_makes_room() -> None:
         assert asks(url, connections)[1] == b"HTTP/1.1 503 Service Unavailable"
         while asks(url, connections)[1] != b"HTTP/1.1 200 OK":
             time.sleep(0.1)
-        with pytest.raises(ConnectionError):
-            while stalled.recv(1 << 20):
+        with contextlib.suppress(ConnectionError):
+            while stalled.recv(1 << 20):  # what had come, and then an end or a reset
                 pass
-            raise ConnectionError  # it may end without a reset, too
 
 
 def test_a_text_that_is_being_written_is_not_ended_with_them(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
