@@ -9,7 +9,8 @@ being built and when it has its name, the others after a random number of steps.
 bit, with one that nothing interrupted. The journal is written every second, and ext4 is told not to flush a file that
 is renamed over another by itself (noauto_da_alloc), which would hide a flush that is missing.
 
-``--without-fsync`` makes flushing do nothing, to see what it is for. Prints one JSON object.
+``--without-fsync`` makes flushing do nothing, to see what it is for. Prints a JSON object for the circumstances, one for each cut and
+one for the end.
 """
 
 from __future__ import annotations
@@ -123,8 +124,8 @@ def states(disk: Path) -> tuple[str, list[str]]:
     return store, damaged
 
 
-def trial(text: Path, cuts: int, seed: int, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
-    """Cuts and goes on; returns what each cut left, and whether the run is that which nothing interrupted."""
+def trial(text: Path, cuts: int, seed: int, folder: Path, environment: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Cuts and goes on; yields what each cut left, and at the end whether the run is that which nothing interrupted."""
     rng, steps, image, disk = random.Random(seed), STEPS * (cuts + 1), folder / "disk.img", folder / "disk"
     log, unbroken = folder / "log", folder / "unbroken"
     disk.mkdir()
@@ -134,7 +135,6 @@ def trial(text: Path, cuts: int, seed: int, folder: Path, environment: dict[str,
     with image.open("wb") as file:
         file.truncate(256 << 20)
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
-    told: list[dict[str, Any]] = []
     for number in range(cuts):
         wanted = ["the store is being built", "the store has its name", "training"][min(number, 2)]
         with mounted(image, disk):

@@ -285,18 +285,31 @@ def test_a_tracker_on_a_full_disk_does_not_take_the_end_of_the_run_away(tmp_path
         assert status(Path("run"))["state"] == "finished"
 
 
-@pytest.mark.parametrize("size", ["40k", "200k", "600k"])
-def test_wandb_on_a_full_disk_is_a_line_and_the_run_is_whole(size: str, tmp_path: Path) -> None:
-    """Full at the start, in the middle, and, for the table of all samples, at the end."""
+def test_wandb_on_a_full_disk_is_a_line_and_the_run_is_whole(tmp_path: Path) -> None:
     trained("--max-steps", "200", "--sample-every", "20")
     unbroken = weights()
     shutil.rmtree("run")
-    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={size}", "tmpfs"):
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=40k", "tmpfs"):
         Path("run").mkdir()
         Path("run/wandb").symlink_to(tmp_path / "disk")
         flags = (*FLAGS, "--corpus", "files:a.txt", "--tracker", "wandb", "--max-steps", "200", "--sample-every", "20")
-        done = run(DIRECT, *flags, code=None)
-        print(size, done.returncode, done.stdout[-300:], done.stderr)
+        done = run(DIRECT, *flags)
+    why = "which run has: No space left on device"
+    assert [line for line in done.stderr.splitlines() if not line.startswith("wandb: ")] == [
+        f"wandb did not take the samples of step 40, {why}",
+        f"wandb did not take the table of all samples, {why}",
+    ]
+    assert status(Path("run"))["state"] == "finished"
+    assert weights() == unbroken
+
+
+def test_a_run_on_a_full_disk_ends_in_a_line_whatever_its_tracker_does(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=300k", "tmpfs"):
+        flags = (*SMALL, "--corpus", "files:a.txt", "--log-every", "1", "--sample-every", "20", "--max-steps", "100000")
+        done = run(DIRECT, *flags, "--tracker", "wandb", "--run-dir", tmp_path / "disk" / "run", code=1)
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "No space left on device" in line or "the disk is full" in line
 
 
 def test_a_report_on_a_read_only_disk_is_one_line(capsys: Output) -> None:
