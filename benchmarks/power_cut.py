@@ -9,8 +9,8 @@ being built and when it has its name, the others after a random number of steps.
 bit, with one that nothing interrupted. The journal is written every second, and ext4 is told not to flush a file that
 is renamed over another by itself (noauto_da_alloc), which would hide a flush that is missing.
 
-``--without-fsync`` makes flushing do nothing, to see what it is for. Prints a JSON object for the circumstances, one for each cut and
-one for the end.
+``--without-fsync`` makes flushing do nothing, to see what it is for. Prints JSON, a line each: the
+circumstances, every cut, and the end.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,9 @@ AT_ONCE = 2
 """EXT4_GOING_FLAGS_NOLOGFLUSH: the journal is not written either."""
 STEPS = 100
 """Of the run for each cut, which comes after fewer."""
-FLAGS = ("--hidden-size", "32", "--batch-size", "8", "--seq-length", "16", "--sample-length", "40")
-FLAGS += (
-    "--num-threads",
-    "1",
-    "--tracker",
-    "none",
-    "--log-every",
-    "1",
-    "--checkpoint-every",
-    "20",
-    "--eval-every",
-    "1000",
+FLAGS = (
+    "--hidden-size 32 --batch-size 8 --seq-length 16 --sample-length 40 --num-threads 1 --tracker none --log-every 1 "
+    "--checkpoint-every 20 --checkpoint-minutes 0 --eval-every 1000"
 )
 
 
@@ -78,7 +70,16 @@ def cut(folder: Path) -> None:
 
 def start(text: Path, disk: Path, steps: int, log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Starts the training, or goes on with it; what it says is in the log."""
-    command = [sys.executable, "-m", "charrnn.train", "--corpus", f"files:{text}", *FLAGS, "--max-steps", str(steps)]
+    command = [
+        sys.executable,
+        "-m",
+        "charrnn.train",
+        "--corpus",
+        f"files:{text}",
+        *FLAGS.split(),
+        "--max-steps",
+        str(steps),
+    ]
     with log.open("wb") as file:
         return subprocess.Popen(
             [*command, "--run-dir", str(disk / "run"), "--resume"],
@@ -155,27 +156,18 @@ def trial(text: Path, cuts: int, seed: int, folder: Path, environment: dict[str,
             store, damaged = states(disk)
             newest = next(iter(checkpoints(disk / "run" / "checkpoints")), None)
         warned = [line for line in log.read_text(errors="replace").splitlines() if "again" in line or "error" in line]
-        told.append(
-            {
-                "cut": f"{wanted}, {new_steps} steps" if number > 1 else wanted,
-                "fsck": checked,
-                "store": store,
-                "damaged": damaged,
-            }
-        )
-        told[-1] |= {"newest": newest.name if newest else None, "said before": warned}
-        if ended is not None:
-            told[-1]["ended before the cut with"] = ended
+        left = {"fsck": checked, "store": store, "damaged": damaged, "newest": newest.name if newest else None}
+        when = f"{wanted}, {new_steps} steps on" if wanted == "training" else wanted
+        yield {"cut": number + 1, "when": when, "ended before with": ended, "said": warned, **left}
     with mounted(image, disk):
         code = start(text, disk, steps, log, environment).wait()
         compared = [sys.executable, str(Path(__file__).with_name("same_run.py")), unbroken / "run", disk / "run"]
         same = subprocess.run(compared, capture_output=True, text=True, check=False)
-    end = {"the last start ended with": code, "said": log.read_text(errors="replace").splitlines()[-3:]}
-    return {"cuts": told, **end, "compared with an uninterrupted run": same.stdout.strip().splitlines()}
+    yield {"the last start ended with": code, "compared with an uninterrupted run": same.stdout.strip().splitlines()}
 
 
 def main() -> None:
-    """Prints one JSON object."""
+    """Prints JSON, a line each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path)
     parser.add_argument("--cuts", type=int, default=20)
@@ -191,11 +183,11 @@ def main() -> None:
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "kernel": platform.release(),
             "python": platform.python_version(),
-            "flags": " ".join(FLAGS),
+            "flags": FLAGS,
             "without fsync": given.without_fsync,
         }
-        result |= trial(given.text.absolute(), given.cuts, given.seed, folder, environment)
-    print(json.dumps(result, indent=2))
+        for each in chain([result], trial(given.text.absolute(), given.cuts, given.seed, folder, environment)):
+            print(json.dumps(each), flush=True)
 
 
 if __name__ == "__main__":
