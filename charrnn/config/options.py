@@ -150,7 +150,9 @@ def _parser(kind: type[Options], prog: str, epilog: str) -> argparse.ArgumentPar
     for title, members in groupby(fields, lambda item: _group(item[1])):
         group = parser.add_argument_group(title)
         for name, field in members:
-            group.add_argument(name if title is Group.ARGUMENTS else flag(name), **_argument(name, field, texts.get(name, "")))
+            group.add_argument(
+                name if title is Group.ARGUMENTS else flag(name), **_argument(name, field, texts.get(name, ""))
+            )
     parser.add_argument_group("help").add_argument("-h", "--help", action="help", help="show this and end")
     return parser
 

@@ -149,7 +149,7 @@ def read_inputs(config: TrainConfig, run_dir: Path, earlier: Earlier) -> tuple[I
         if config.init_from or config.vocab:
             vocab = Vocabulary.load(run_dir / "vocab.json")
     elif config.init_from:
-        model, vocab = load_model(checkpoint.find_model(Path(config.init_from)))
+        model, vocab = checkpoint.read_chosen(Path(config.init_from), "best", load_model)
         config = with_shape(config, model)
     elif config.vocab:
         vocab = Vocabulary.load(Path(config.vocab))
