@@ -57,7 +57,11 @@ def quality_of(folder: Path, rows: Sequence[Row], *, finished: bool) -> Quality:
 
 @dataclass(frozen=True)
 class _Point:
-    """A measurement: the loss on held-out text, and the mean loss in training since the one before."""
+    """A measurement: the loss on held-out text, and the mean loss in training just before.
+
+    Just before is the last quarter of the lines since the measurement before it: at first the loss falls so fast that
+    the mean of all would make much of what was learnt long ago.
+    """
 
     epoch: float
     held_out: float
@@ -92,7 +96,8 @@ def _points(rows: Sequence[Row]) -> list[_Point]:
         if _is_number(row.get("train_loss")):
             losses.append(row["train_loss"])
         if _is_number(row.get("val_loss")) and losses:
-            points.append(_Point(row["epoch"], row["val_loss"], sum(losses) / len(losses)))
+            latest = losses[-math.ceil(len(losses) / 4) :]
+            points.append(_Point(row["epoch"], row["val_loss"], sum(latest) / len(latest)))
             losses = []
     return points
 

@@ -40,6 +40,18 @@ def test_a_loss_that_still_falls_with_that_of_training_is_still_learning() -> No
     assert state([2.06, 1.87, 1.82], [2.5, 1.95, 1.80], every=0.24) == "more time"
 
 
+def test_what_was_learnt_long_before_a_measurement_does_not_count() -> None:
+    # 128 cells on python:asyncio, two epochs; the first begins with what is easy.
+    training = [2.0524, 1.4537, 1.3577, 1.2841, 1.2107, 1.1154, 1.1181, 1.1291, 1.1563, 1.1268]
+    metrics: list[dict[str, Any]] = [
+        {"step": number, "epoch": number / 5, "train_loss": loss} for number, loss in enumerate(training, 1)
+    ]
+    metrics[4]["val_loss"], metrics[9]["val_loss"] = 1.3459, 1.2654
+    verdict = judge(metrics)
+    assert verdict is not None
+    assert verdict.state == "more time"
+
+
 def test_a_training_loss_far_below_does_not_matter_if_both_fall() -> None:
     assert state([1.1524, 1.0731, 1.0186, 0.9959], [1.2, 0.74, 0.64, 0.58]) == "more time"
 
