@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,10 @@ def moments(disk: Path, process: subprocess.Popen[bytes], steps: int) -> dict[st
     saved = [int(path.name.removeprefix("step-")) for path in checkpoints(disk / "run" / "checkpoints")]
 
     def trained() -> bool:
-        begun = status.exists() and json.loads(status.read_text())["pid"] == process.pid and metrics.exists()
-        return begun and metrics.read_bytes().count(b"\n") >= max(saved, default=0) + steps
+        with suppress(OSError, ValueError):  # not there yet, or, without fsync, what a cut left of it
+            begun = json.loads(status.read_text())["pid"] == process.pid
+            return begun and metrics.read_bytes().count(b"\n") >= max(saved, default=0) + steps
+        return False
 
     return {
         "the store is being built": lambda: any(stores.glob("*.building")),
