@@ -270,7 +270,8 @@ def mounted(disk: Path, *how: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", disk], check=True)
+        # Also while a tracker's service, which outlives the training for a moment, is still in it.
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def test_a_tracker_on_a_full_disk_does_not_take_the_end_of_the_run_away(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_hangup_that_torchrun_does_not_handle_ends_nothing_under_nohup(
 def test_a_hangup_of_torchrun_saves_the_run(launcher: str, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     local = str(Path(__file__).parents[2] / "launch" / "local.sh")
-    command = torchrun(1) if launcher == "torchrun" else [local, "1"]
+    command = ["nohup", *torchrun(1)] if launcher == "torchrun" else [local, "1"]
     flags = ("--max-steps", "100000", "--sample-every", "100", "--corpus", f"files:{text_file}", "--run-dir", "run")
     process = start(command, *FLAGS, *flags)
     wait_until(lambda: rows_of(Path("run/metrics.jsonl")), process)
