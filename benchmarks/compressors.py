@@ -11,8 +11,6 @@ model's weights nor the training text are counted.
 from __future__ import annotations
 
 import argparse
-import bz2
-import lzma
 import math
 import tempfile
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from charrnn.config.sources import read_config
 from charrnn.model.dynamic import evaluate_dynamically
 from charrnn.model.evaluation import Loss, evaluate
 from charrnn.model.folder import load_model
+from charrnn.run.baselines import bits_after, bzip2, xz
 from charrnn.run.checkpoint import find_model
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.plugins import Corpora
@@ -32,10 +31,10 @@ from charrnn.text.store_builder import build_store
 
 LONG = zstandard.ZstdCompressionParameters.from_level(19, window_log=27, enable_ldm=True)
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    "xz -9e": lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME),
-    "bzip2 -9": lambda data: bz2.compress(data, 9),
-    "zstd -19": zstandard.ZstdCompressor(level=19).compress,
-    "zstd -19 --long": zstandard.ZstdCompressor(compression_params=LONG).compress,
+    "xz -9e": xz,
+    "bzip2 -9": bzip2,
+    "zstd -19": lambda data: zstandard.ZstdCompressor(level=19).compress(data),  # one alone serves one thread
+    "zstd -19 --long": lambda data: zstandard.ZstdCompressor(compression_params=LONG).compress(data),
 }
 
 
@@ -76,7 +75,7 @@ def main() -> None:
     row("charrnn, learning on", bits_of(dynamic))
     for name, compress in COMPRESSORS.items():
         row(name, 8 * len(compress(held_out)))
-        row(f"{name}, trained", 8 * (len(compress(before + held_out)) - len(compress(before))))
+        row(f"{name}, trained", bits_after(compress, before, held_out))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from charrnn.model.evaluation import Loss, evaluate
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import SamplingKeywords, generate
-from charrnn.outside.output import guarded
-from charrnn.run.checkpoint import find_model
+from charrnn.outside.output import guarded, warnings_in_lines
+from charrnn.run.checkpoint import read_chosen
 from charrnn.text.vocab import Vocabulary
 
 
@@ -50,7 +50,8 @@ class Model:
 def load(run: str | Path, checkpoint: Literal["best", "last"] = "best") -> Model:
     """The model of a run, or of a folder that `charrnn export` wrote; raises `CheckpointError` if there is none."""
     folder = Path(run)
-    return Model(folder, *load_model(find_model(folder, checkpoint)))
+    with warnings_in_lines():
+        return Model(folder, *read_chosen(folder, checkpoint, load_model))
 
 
 def fit(corpus: str | Sequence[str] = (), **settings: Unpack[Keywords]) -> Model:
@@ -72,7 +73,7 @@ def fit(corpus: str | Sequence[str] = (), **settings: Unpack[Keywords]) -> Model
 
     given = {**settings, "corpus": corpus} if corpus else settings
     config = resolve(given, default_preset(has_gpu=torch.cuda.is_available()))
-    with guarded() as output, closing(StopRequest()) as stop:
+    with guarded() as output, warnings_in_lines(), closing(StopRequest()) as stop:
         output.matters = False
         folder, _ = train(config, stop)
     return load(folder)

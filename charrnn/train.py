@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,19 +15,32 @@ from charrnn.config.presets import default_preset
 from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import parse
 from charrnn.distributed import launcher
-from charrnn.distributed.accelerator import start_accelerator, training_timeout, wait_at_most
+from charrnn.distributed.accelerator import (
+    has_fast_bf16,
+    precision_of,
+    start_accelerator,
+    training_timeout,
+    wait_at_most,
+)
 from charrnn.distributed.collectives import VISIBILITY_TIMEOUT, LostProcessError, on_each, on_main, require_shared
 from charrnn.distributed.machine import settings_of_training
 from charrnn.distributed.stopping import StoppedError, StopRequest
 from charrnn.errors import CheckpointError, ConfigError, UserError
 from charrnn.model.folder import MODEL_FILES
+from charrnn.outside.foreign import as_dict
 from charrnn.outside.output import guarded, log_to_stderr, tell
 from charrnn.outside.printable import quoted
+from charrnn.run.baselines import record_baselines
 from charrnn.run.checkpoint import find_whole
-from charrnn.run.folder import RunFolder
+from charrnn.run.folder import METRICS, RunFolder
+from charrnn.run.quality import quality_of
+from charrnn.run.schema import Metrics, read_rows
+from charrnn.training.forecast import extended, forecast, make_plan
 from charrnn.training.job import Job
 from charrnn.training.loop import train_to_end
+from charrnn.training.planning import free
 from charrnn.training.preparation import (
+    as_begun,
     begin,
     choose_run_dir,
     claim,
@@ -83,20 +97,29 @@ def is_told_by_main(stop: StopRequest) -> bool:
 
 def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
     """One run, or the rest of one; returns its folder, and ``finished``, or ``preempted`` if it was told to stop."""
-    patience = training_timeout()
+    began, patience = time.monotonic(), training_timeout()
     config = config.model_copy(update={"corpus": config.corpus or (DEFAULT_CORPUS,)})
     with settings_of_training(num_threads=config.num_threads, deterministic=config.deterministic):
-        accelerator = start_accelerator()
+        is_planned = bool(config.minutes) and "precision" in free(config)
+        accelerator = start_accelerator("bf16" if is_planned and has_fast_bf16() else config.precision)
+        config = config.model_copy(update={"precision": precision_of(accelerator)})
         on_each(accelerator, lambda: (None, shared_versions()), "install the same on all")
         on_each(accelerator, lambda: (None, shared_settings(config)), "start all with the same flags")
         run = RunFolder(on_main(accelerator, lambda: choose_run_dir(config)))
         try:
             earlier = on_main(accelerator, lambda: claim(run, config))
+            config, minutes = as_begun(config, earlier.config), config.minutes
             require_shared(accelerator, run.path, min(patience, VISIBILITY_TIMEOUT))
             read = "give all nodes the same files"
             inputs = on_each(accelerator, lambda: read_inputs(config, run.path, earlier), read)
+            lines: list[str] = []
+            if config.minutes:
+                inputs, lines = make_plan(accelerator, run, inputs, stop, began)
             job = on_each(accelerator, lambda: (prepare(accelerator, run, inputs, earlier, stop), {}))
-            on_main(accelerator, lambda: begin(job, earlier.checkpoint))
+            if minutes.startswith("+") and not launcher.restarts() and job.progress >= 1.0:
+                job = extended(job, float(minutes))
+            lines.append(forecast(job))
+            on_main(accelerator, lambda: begin(job, earlier.checkpoint, lines))
         except BaseException:
             # The launcher ends this process as soon as another one is gone; what it has to say comes first.
             stop.armed = True
@@ -143,8 +166,21 @@ def conclude(job: Job, outcome: str, reason: str) -> None:
     elif outcome == "finished":
         loss = f"best validation loss {job.state.best_loss:.4f}; " if job.state.best_loss is not None else ""
         job.terminal.say(f"finished: {loss}more text with: charrnn sample {quoted(run.path)}")
+        # What was told to stop is in a hurry.
+        if not job.stop and (words := closing_words(job)):
+            job.terminal.say(words)
     if advice:
         job.terminal.say(advice)
+
+
+def closing_words(job: Job) -> str:
+    """How good the model is, if that is known: measured only now, when all that matters is saved."""
+    record_baselines(job.run.path, job.store)
+    try:
+        rows = list(map(as_dict, read_rows(Metrics, job.run.path / METRICS)))
+    except (OSError, ValueError):
+        return ""  # which `charrnn runs` tells of
+    return quality_of(job.run.path, rows, finished=True).sentence()
 
 
 if __name__ == "__main__":

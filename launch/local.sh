@@ -8,5 +8,6 @@ if [[ ${1:-} =~ ^[0-9]+$ ]]; then
 else
     processes=$(python -c 'import torch; print(torch.cuda.device_count() or 1)')
 fi
-exec torchrun --standalone --nproc-per-node "$processes" --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 \
+# Without SIGHUP, which torchrun would handle where nohup wants it ignored, too. A trainer whose launcher it ends saves.
+exec torchrun --standalone --nproc-per-node "$processes" --signals-to-handle SIGTERM,SIGINT,SIGQUIT,SIGUSR1 \
     -m charrnn.train "$@"

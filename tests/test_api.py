@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_info
 
 import charrnn
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, UserError, VocabularyError
-from tests.conftest import last_checkpoint, make_text, rows_of, status
+from tests.conftest import last_checkpoint, make_text, rows_of, run, status
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 SMALL: dict[str, Any] = {
@@ -133,6 +133,49 @@ def test_bad_settings_are_errors_and_leave_nothing(
     assert "\n" not in str(caught.value)
     assert not list(Path("runs").glob("*"))
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+WARNED = r"two\nlines \x1b]0;title\x07"
+NOISY = """
+import logging
+import charrnn
+
+
+@charrnn.hookimpl
+def register_corpora(register):
+    register("noisy", noisy)
+
+
+def noisy(argument):
+    "noisy:WORD, many times, with a warning."
+    logging.getLogger(__name__).warning("two\\nlines \\x1b]0;title\\x07")
+    yield f"{argument} " * 500
+"""
+FIT = "import charrnn\ncharrnn.fit('noisy:some', plugin=['noisy'], max_steps=2, run_dir='run', **"
+FIT += f"{SMALL})\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("", f"{WARNED}\n"),
+        ("import logging\nlogging.basicConfig(format='mine: %(message)r')\n", f"mine: '{WARNED}'\n"),
+        ("import logging\nlogging.lastResort = None\n", ""),
+    ],
+    ids=["no logging", "logging", "no last resort"],
+)
+def test_fit_warns_in_lines_unless_a_program_has_logging_of_its_own(before: str, said: str) -> None:
+    Path("noisy.py").write_text(NOISY)
+    assert run([sys.executable, "-c", before + FIT]).stderr == said
+
+
+def test_load_warns_in_a_line(text_file: Path) -> None:
+    charrnn.fit(f"files:{text_file}", run_dir="run", max_steps=2, checkpoint_every=1, **SMALL)
+    (last_checkpoint(Path("run")) / "vocab.json").write_text("\x1b")
+    last = "import charrnn, logging\ncharrnn.load('run', 'last')\n"
+    said = run([sys.executable, "-c", last + "assert not logging.getLogger().handlers"]).stderr
+    assert said.count("\n") == 1
+    assert "vocab.json is not what was written" in said
 
 
 def test_load_refuses_a_folder_without_a_model() -> None:

@@ -9,6 +9,8 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -250,20 +252,61 @@ def test_an_evaluation_that_is_killed_leaves_no_text(tmp_path: Path, monkeypatch
     assert not left
 
 
-def test_a_tracker_on_a_full_disk_does_not_take_the_end_of_the_run_away(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a small disk cannot be mounted here")
+@contextmanager
+def mounted(disk: Path, *how: str) -> Iterator[None]:
+    """A disk of its own in a folder."""
+    disk.mkdir(exist_ok=True)
+    if os.geteuid() or subprocess.run(["mount", *how, str(disk)], check=False, capture_output=True).returncode:
+        pytest.skip("a disk cannot be mounted here")
     try:
+        yield
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_tracker_on_a_full_disk_does_not_take_the_end_of_the_run_away(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=40k", "tmpfs"):
         Path("run").mkdir()
-        Path("run/tensorboard").symlink_to(disk)
+        Path("run/tensorboard").symlink_to(tmp_path / "disk")
         flags = (*FLAGS, "--corpus", "files:a.txt", "--tracker", "tensorboard", "--max-steps", "400")
         done = run(DIRECT, *flags, "--sample-every", "1", code=None)
         assert done.returncode == 0, done.stderr
         assert "tensorboard did not take" in done.stderr
         assert done.stderr.count("Traceback") <= 1  # of tensorboard's own thread
         assert status(Path("run"))["state"] == "finished"
-    finally:
-        subprocess.run(["umount", disk], check=True)
+
+
+def test_wandb_on_a_full_disk_is_a_line_and_the_run_is_whole(tmp_path: Path) -> None:
+    trained("--max-steps", "200", "--sample-every", "20")
+    unbroken = weights()
+    shutil.rmtree("run")
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=40k", "tmpfs"):
+        Path("run").mkdir()
+        Path("run/wandb").symlink_to(tmp_path / "disk")
+        flags = (*FLAGS, "--corpus", "files:a.txt", "--tracker", "wandb", "--max-steps", "200", "--sample-every", "20")
+        done = run(DIRECT, *flags)
+    why = "which run has: No space left on device"
+    assert [line for line in done.stderr.splitlines() if not line.startswith("wandb: ")] == [
+        f"wandb did not take the samples of step 40, {why}",
+        f"wandb did not take the table of all samples, {why}",
+    ]
+    assert status(Path("run"))["state"] == "finished"
+    assert weights() == unbroken
+
+
+def test_a_run_on_a_full_disk_ends_in_a_line_whatever_its_tracker_does(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=300k", "tmpfs"):
+        flags = (*SMALL, "--corpus", "files:a.txt", "--log-every", "1", "--sample-every", "20", "--max-steps", "100000")
+        done = run(DIRECT, *flags, "--tracker", "wandb", "--run-dir", tmp_path / "disk" / "run", code=1)
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "No space left on device" in line or "the disk is full" in line
+
+
+def test_a_report_on_a_read_only_disk_is_one_line(capsys: Output) -> None:
+    trained("--max-steps", "3")
+    capsys.readouterr()
+    with mounted(Path("run"), "--bind", "-o", "ro", "run"):
+        assert main(["report", "run"]) == 1
+    assert error_of(capsys) == "error: cannot write run/report.html: Read-only file system: mend that and start again"
+    assert not Path("run/report.html").exists()

@@ -16,7 +16,7 @@ COMMANDS = {
     "sample": "write text with a trained model",
     "play": "serve a page to write with trained models, and an HTTP endpoint",
     "eval": "measure a trained model's loss on any text",
-    "runs": "list runs with their corpus, steps, best loss, state and age",
+    "runs": "list runs with their corpus, steps, loss, state and age",
     "corpora": "list the corpora there are, show or search what they hold",
     "report": "write a page on how a run went and what its model has learned",
     "presets": "show the presets of training and their values",

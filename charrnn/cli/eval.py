@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -61,23 +61,28 @@ class EvalOptions(ModelOptions, TextOptions):
     """Fit the temperature at which the loss of the first half of the text is lowest, and measure the second half at it:
     above 1 the model is too sure of itself."""
 
+    def read(self, folder: Path) -> tuple[Path, dict[str, Any], CharLSTM, Vocabulary]:
+        """A folder, what it says of its training if that is needed, its model and its vocabulary."""
+        if self.split == "all":
+            return folder, {}, *load_model(folder)
+        if not is_there(folder / "training.json"):
+            raise ConfigError(f"{self.run} is a model alone, which does not say what its --split {self.split} is")
+        return folder, read_training(folder), *load_model(folder)
+
 
 def main(args: Sequence[str]) -> int:
     """Prints loss (nats per character), bpc, and what they were measured on."""
     options = EvalOptions.from_args(args, "charrnn eval")
     if not options.dynamic and (options.learning_rate, options.decay) != (LEARNING_RATE, DECAY):
         raise ConfigError("--learning-rate and --decay are those of --dynamic: add it")
-    folder = options.find_model()
-    if options.split != "all" and not is_there(folder / "training.json"):
-        raise ConfigError(f"{options.run} is a model alone, which does not say what its --split {options.split} is")
-    model, vocab = load_model(folder)
+    folder, training, model, vocab = options.read_model(options.read)
     keep_freed_memory()
     torch.set_num_threads(share_of_cores())
     remove_abandoned()
     # Removed as soon as it is mapped, so that no text is left behind when this is killed while it measures.
     with TemporaryDirectory(prefix=TEMPORARY, ignore_cleanup_errors=True) as temporary:
         open_text = given_text if options.corpus else own_text
-        text = open_text(options, folder, vocab, Path(temporary))
+        text = open_text(options, folder, training, vocab, Path(temporary))
     tokens = {"all": text.train, "val": text.val, "test": text.test}[options.split]
     if options.split != "all" and not len(tokens):
         advice = f"train with --{options.split}-fraction or --{options.split}-corpus"
@@ -100,18 +105,22 @@ def remove_abandoned() -> None:
                 remove_unless_locked(folder, folder / "store.lock")
 
 
-def own_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: Path) -> TokenStore:
+def own_text(
+    options: EvalOptions, folder: Path, training: Mapping[str, Any], vocab: Vocabulary, temporary: Path
+) -> TokenStore:
     """The run's own text, of which training has set something apart."""
     if options.split == "all":
         raise ConfigError("no text is given: add --corpus SCHEME:ARGUMENT, or --split val for the run's own")
-    return trained_text(folder, vocab, temporary, options.consent())
+    return trained_text(folder, training, vocab, temporary, options.consent())
 
 
-def given_text(options: EvalOptions, folder: Path, vocab: Vocabulary, temporary: Path) -> TokenStore:
+def given_text(
+    options: EvalOptions, folder: Path, training: Mapping[str, Any], vocab: Vocabulary, temporary: Path
+) -> TokenStore:
     """The corpora that were given, split as the run's own text was if only a part of them is to be measured."""
     val_fraction = test_fraction = 0.0
     if options.split != "all":
-        config = from_saved(read_training(folder)["config"], folder)
+        config = from_saved(training["config"], folder)
         if getattr(config, f"{options.split}_corpus"):
             raise ConfigError(f"the run has its own --{options.split}-corpus: leave out --corpus, or --split")
         val_fraction, test_fraction = config.fractions

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import Annotated
 
@@ -29,14 +31,9 @@ class ExportOptions(ModelOptions):
 def main(args: Sequence[str]) -> int:
     """Copies the model half of a checkpoint."""
     options = ExportOptions.from_args(args, "charrnn export")
-    source = options.find_model()
-    load_model(source)
     with ExitStack() as files:
-        try:
-            # All are opened before the folder is made: what cannot be had leaves nothing behind.
-            contents = {name: files.enter_context(open_file(source / name, source)) for name in MODEL_FILES}
-        except OSError as error:
-            raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from error
+        # All are opened before the folder is made: what cannot be had leaves nothing behind.
+        contents = options.read_model(partial(opened, files))
         try:
             options.folder.mkdir(parents=True)
         except FileExistsError as error:
@@ -52,3 +49,12 @@ def main(args: Sequence[str]) -> int:
             raise CheckpointError(f"cannot write {options.folder}: {error.strerror}") from error
     print(f"{one_line(options.folder)}: load it with charrnn.CharLSTM.from_pretrained({str(options.folder)!r})")
     return 0
+
+
+def opened(files: ExitStack, source: Path) -> dict[str, BufferedReader]:
+    """The files of a model by their names, once it has been read; ``files`` closes them."""
+    load_model(source)
+    try:
+        return {name: files.enter_context(open_file(source / name, source)) for name in MODEL_FILES}
+    except OSError as error:
+        raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from error

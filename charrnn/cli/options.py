@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from charrnn.config.options import Group, Options, Repeated
-from charrnn.errors import UserError
-from charrnn.run.checkpoint import checkpoints, find_model
+from charrnn.run.checkpoint import read_chosen
 
 T = TypeVar("T")
 
@@ -25,19 +24,9 @@ class ModelOptions(Options):
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint of the run to use."""
 
-    def find_model(self) -> Path:
-        """The folder of the model; raises `CheckpointError` if there is none."""
-        return find_model(self.run, self.checkpoint)
-
     def read_model(self, read: Callable[[Path], T]) -> T:
-        """What is read of the model's folder, looked for again if a trainer has put another checkpoint in its place."""
-        while True:
-            before = checkpoints(self.run / "checkpoints")
-            try:
-                return read(self.find_model())
-            except UserError:
-                if checkpoints(self.run / "checkpoints") == before:
-                    raise
+        """What is read of the folder of the model, at once: a trainer may put another checkpoint in its place."""
+        return read_chosen(self.run, self.checkpoint, read)
 
 
 class PluginOptions(Options):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,14 +16,16 @@ from charrnn.distributed.machine import share_of_cores
 from charrnn.errors import CheckpointError, UserError
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.outside.foreign import as_dict, checked, is_there, reason, shown
+from charrnn.outside.foreign import as_dict, checked, is_there, read, reason, shown
 from charrnn.outside.printable import one_line
 from charrnn.report.page import Texts, render
 from charrnn.report.reading import MAX_CHARACTERS
 from charrnn.run.checkpoint import read_training
 from charrnn.run.folder import METRICS, SAMPLES, write_text
-from charrnn.run.schema import Config, Metrics, Sample, read_rows
-from charrnn.run.text import Consent, trained_text
+from charrnn.run.quality import quality_of
+from charrnn.run.schema import Config, Metrics, Sample, Status, read_rows
+from charrnn.run.text import trained_text
+from charrnn.text.store import TokenStore
 from charrnn.text.vocab import Vocabulary
 
 LOG = logging.getLogger(__name__)
@@ -44,16 +46,18 @@ def main(args: Sequence[str]) -> int:
     options = ReportOptions.from_args(args, "charrnn report")
     run = options.run
     metrics, samples = read_run(run)
-    folder = options.find_model()
-    model, vocab = load_model(folder)
+    folder, training, model, vocab = options.read_model(read_all)
     torch.set_num_threads(share_of_cores())
     with TemporaryDirectory(prefix="charrnn-report-") as scratch:
         try:
-            texts: Texts | str = find_texts(folder, vocab, Path(scratch), options.consent(options.corpus))
+            consent = options.consent(options.corpus)
+            texts: Texts | str = parts_of(trained_text(folder, training, vocab, Path(scratch), consent))
         except UserError as error:
             LOG.warning("the report lacks what needs the run's text: %s", error)
             texts = str(error)
-        page = render(run.resolve().name, facts(metrics, folder, model, vocab), metrics, samples, model, vocab, texts)
+        head = facts(metrics, folder, training, model, vocab)
+        words = quality_of(run, metrics, finished=is_finished(run)).sentence()
+        page = render(run.resolve().name, head, words, metrics, samples, model, vocab, texts)
     target = run / "report.html"
     write_text(target, page)
     print(one_line(target))
@@ -75,18 +79,31 @@ def read_run(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return metrics, samples
 
 
-def find_texts(folder: Path, vocab: Vocabulary, scratch: Path, consent: Consent) -> Texts:
-    """The run's own text; raises a `UserError` if it is no longer there, or no longer the same."""
-    text = trained_text(folder, vocab, scratch, consent)
+def is_finished(run: Path) -> bool:
+    """Whether a run says that it has trained to its end."""
+    try:
+        return read(Status, run / "status.json", run).state == "finished"
+    except (OSError, ValueError):
+        return False
+
+
+def read_all(folder: Path) -> tuple[Path, dict[str, Any], CharLSTM, Vocabulary]:
+    """A checkpoint's folder, what it says of its training, its model and its vocabulary."""
+    return folder, read_training(folder), *load_model(folder)
+
+
+def parts_of(text: TokenStore) -> Texts:
+    """The parts of a run's text that the page shows: what was held out, or the end of the rest."""
     if len(text.val) > 1:
         return Texts(text.train, text.val, is_held_out=True)
     return Texts(text.train, text.train[-MAX_CHARACTERS:], is_held_out=False)
 
 
-def facts(metrics: Sequence[dict[str, Any]], folder: Path, model: CharLSTM, vocab: Vocabulary) -> dict[str, str]:
+def facts(
+    metrics: Sequence[dict[str, Any]], folder: Path, training: Mapping[str, Any], model: CharLSTM, vocab: Vocabulary
+) -> dict[str, str]:
     """What the head of the page says."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    training = read_training(folder)
     try:
         corpora = checked(Config, training["config"]).corpus
     except ValueError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,21 +12,27 @@ from typing import Annotated
 
 from charrnn.config.options import Group, Options
 from charrnn.errors import CheckpointError
-from charrnn.outside.foreign import Schema, is_there, read, reason, shown
+from charrnn.outside.foreign import Schema, as_dict, is_there, read, reason, shown
 from charrnn.outside.printable import one_line
 from charrnn.run.folder import METRICS, is_locked
+from charrnn.run.quality import quality_of
 from charrnn.run.schema import Config, Metrics, Status, read_rows
 
 LOG = logging.getLogger(__name__)
 
-COLUMNS = ("run", "corpus", "steps", "best loss", "state", "age")
+COLUMNS = ("run", "corpus", "steps", "bits", "xz", "state", "age")
+BETWEEN = "  "
+SHORTEST = 10
+"""Characters of a corpus that are shown in the narrowest of terminals; the names of most runs say it, too."""
 
 
 class RunsOptions(Options):
     """List the runs of a folder, newest first.
 
-    The columns are: corpus, steps done of all, best validation loss, state, and the time since the run last wrote
-    anything. A run whose process has gone without a word has died: go on with --run-dir RUN --resume.
+    The columns are: corpus, steps done of all, the lowest loss on held-out text in bits a character, what xz needs of
+    the same text after the training text, state, and the time since the run last wrote anything. A run that finished is
+    "more time" where it was still learning, "by heart" where it had begun to learn its text by heart. A run whose
+    process has gone without a word has died: go on with --run-dir RUN --resume.
 
     Example: charrnn runs
     """
@@ -43,9 +51,18 @@ def main(args: Sequence[str]) -> int:
     now = time.time()
     table = [COLUMNS, *((*map(one_line, cells), age(now - written)) for written, cells in runs)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    if sys.stdout.isatty():
+        # What stands beside it is shorter, and what one looks for.
+        room = shutil.get_terminal_size().columns - sum(widths) - len(BETWEEN) * (len(widths) - 1)
+        widths[1] = min(widths[1], max(SHORTEST, widths[1] + room))
     for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(BETWEEN.join(map(fitted, row, widths)).rstrip())
     return 0
+
+
+def fitted(cell: str, width: int) -> str:
+    """A cell in the width of its column, cut if it has to be."""
+    return cell.ljust(width) if len(cell) <= width else f"{cell[: width - 3]}..."
 
 
 def readable_runs(parent: Path) -> Iterator[tuple[float, tuple[str, ...]]]:
@@ -77,14 +94,16 @@ def describe(folder: Path) -> tuple[float, tuple[str, ...]]:
         raise ValueError(f"{METRICS}: {error}") from error
     if is_there(metrics):
         written = max(written, metrics.stat().st_mtime)
-    losses = [row.val_loss for row in rows if row.val_loss is not None]
     died = status.state == "running" and not is_locked(folder)
+    quality = quality_of(folder, list(map(as_dict, rows)), finished=status.state == "finished")
+    state = quality.verdict.state if quality.verdict else status.state
     return written, (
         shown(folder.name),
         shown(" ".join(config.corpus)),
         steps(config, status.state, rows[-1]) if rows else "0",
-        f"{min(losses):.4f}" if losses else "-",
-        "died" if died else status.state,
+        "-" if quality.bits is None else f"{quality.bits:.3f}",
+        f"{quality.baselines.xz:.2f}" if quality.baselines else "-",
+        "died" if died else state,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TypedDict
 
-from charrnn.config.settings import LossOn, NormalForm, Optimizer, Schedule, TrackerName
+from charrnn.config.settings import LossOn, NormalForm, Optimizer, Precision, Schedule, TrackerName
 
 
 class Keywords(TypedDict, total=False):
@@ -35,26 +35,31 @@ class Keywords(TypedDict, total=False):
     dropout: float
     drop_connect: float
     state_drop: float
+    minutes: str | float
     epochs: float
     max_steps: int
     batch_size: int
     seq_length: int
     min_seq_length: int
+    thin: int
     loss_on: LossOn
     optimizer: Optimizer
     learning_rate: float
     schedule: Schedule
+    schedule_start: float
     warmup: float
     final_learning_rate: float
     weight_decay: float
     grad_clip: float
     eval_every: int
+    val_characters: int
     checkpoint_every: int
     checkpoint_minutes: float
     keep: int
     sample_every: int
     log_every: int
     num_threads: int
+    precision: Precision
     deterministic: bool
     prompt: str
     temperatures: float | Sequence[float]

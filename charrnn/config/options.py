@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args, get_origin
 
@@ -57,7 +58,7 @@ Repeated = tuple[str, ...]
 class Options(BaseModel):
     """The base of all options. A subclass's docstring and those of its fields are what --help says."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -142,28 +143,47 @@ def _parser(kind: type[Options], prog: str, epilog: str) -> argparse.ArgumentPar
         allow_abbrev=False,
         add_help=False,
     )
+    texts = documented(kind)
     fields = sorted(kind.model_fields.items(), key=lambda item: list(Group).index(_group(item[1])))
     arguments = [name.upper() for name, field in fields if _group(field) is Group.ARGUMENTS]
     parser.usage = " ".join(["%(prog)s", *arguments, "[FLAGS]"])
     for title, members in groupby(fields, lambda item: _group(item[1])):
         group = parser.add_argument_group(title)
         for name, field in members:
-            group.add_argument(name if title is Group.ARGUMENTS else flag(name), **_argument(name, field))
+            group.add_argument(
+                name if title is Group.ARGUMENTS else flag(name), **_argument(name, field, texts.get(name, ""))
+            )
     parser.add_argument_group("help").add_argument("-h", "--help", action="help", help="show this and end")
     return parser
+
+
+def documented(kind: type[Options]) -> dict[str, str]:
+    """The docstring of each field that has one.
+
+    pydantic can read them, too (use_attribute_docstrings), but does when a class is made, for which every command would
+    wait a tenth of a second.
+    """
+    texts = {}
+    for base in reversed(kind.__mro__[: kind.__mro__.index(Options)]):
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, text in pairwise(definition.body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                    texts[name] = " ".join(words.split())
+    return texts
 
 
 def _group(field: FieldInfo) -> Group:
     return next((each for each in field.metadata if isinstance(each, Group)), Group.FLAGS)
 
 
-def _argument(name: str, field: FieldInfo) -> dict[str, Any]:
+def _argument(name: str, field: FieldInfo, text: str) -> dict[str, Any]:
     """What `add_argument` is to know of a field."""
     kind, is_several = field.annotation, get_origin(field.annotation) is tuple
     if is_several:
         kind = get_args(kind)[0]
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    text = " ".join((field.description or "").split())
     if not (field.is_required() or kind is bool or field.default in ("", (), None)):
         shown = field.default if is_several else (field.default,)
         text = f"{text.removesuffix('.')} (default: {' '.join(map(str, shown))})"

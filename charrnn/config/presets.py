@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "laptop": ("two CPU cores, four minutes on a megabyte of text (the default without a GPU)", {}),
+    "laptop": ("two CPU cores, four minutes on a megabyte of text", {}),
     "laptop-long": (
         "two CPU cores, half an hour on a megabyte of text",
         {
@@ -19,7 +19,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "gpu": (
-        "one GPU (the default where there is one)",
+        "one GPU",
         {
             "hidden_size": 1024,
             "dropout": 0.4,
@@ -75,5 +75,5 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def default_preset(*, has_gpu: bool) -> str:
-    """The preset where none is named."""
+    """The preset where none is named, and epochs or steps say how long to train."""
     return "gpu" if has_gpu else "laptop"

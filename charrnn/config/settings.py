@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from charrnn.config.options import AtLeast0, AtLeast1, Group, NotNegative, Number, Options, Repeated, Share, Whole, flag
 from charrnn.outside import disk
@@ -32,10 +33,21 @@ class Rule(Enum):
 
 FIXED, SHAPE, OF_NODE, OF_CALL = Rule
 
+
+def _minutes(value: object) -> str:
+    """A number of minutes as it was written; with a plus sign it is added to a run that has finished."""
+    text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    if text and not (re.fullmatch(r"\+?(\d+\.?\d*|\.\d+)", text) and float(text) > 0):
+        raise ValueError("write a number of minutes above 0, such as 5 or 0.5, or +10 to go on with a finished run")
+    return text
+
+
+Minutes = Annotated[str, BeforeValidator(_minutes)]
 NormalForm = Literal["none", "NFC", "NFD", "NFKC", "NFKD"]
 LossOn = Literal["all", "last"]
 Optimizer = Literal["adamw", "adam", "rmsprop"]
 Schedule = Literal["cosine", "trapezoid", "constant", "char-rnn"]
+Precision = Literal["float32", "bf16", "fp16"]
 TrackerName = Literal["wandb", "trackio", "tensorboard", "none"]
 
 
@@ -68,7 +80,8 @@ class TrainConfig(Options):
     resume: Annotated[bool, COMMON, OF_NODE, OF_CALL] = False
     """Go on from the last checkpoint in --run-dir, exactly; start afresh if there is none."""
     init_from: Annotated[str, MODEL, FIXED, OF_NODE] = ""
-    """A run (or a model folder) whose weights and vocabulary a new run starts from: fine-tuning."""
+    """A run (or a model folder) whose weights and vocabulary a new run starts from: fine-tuning. Characters that it
+    lacks are added."""
     seed: Annotated[Whole, TRAINING, FIXED] = 0
     """What is random in the run is a function of this number."""
 
@@ -101,7 +114,11 @@ class TrainConfig(Options):
     state_drop: Annotated[Share, TRAINING] = 0.02
     """Probability that a row forgets its state at the beginning of a window."""
 
-    epochs: Annotated[NotNegative, COMMON] = 4.0
+    minutes: Annotated[Minutes, COMMON] = ""
+    """How long to train on this machine; what is not given (size, epochs, dropout and the like) is then planned to make
+    the best of that time. It is 5 unless a preset, --epochs or --max-steps says how long. With --resume, +10 goes on
+    with a finished run for so many minutes more."""
+    epochs: Annotated[NotNegative, TRAINING] = 4.0
     """Times the text is read; a fraction is allowed."""
     max_steps: Annotated[AtLeast0, TRAINING] = 0
     """Steps after which the run ends, whatever --epochs says; 0 for none."""
@@ -111,6 +128,8 @@ class TrainConfig(Options):
     """Characters in a window: back-propagation through time stops at its beginning, the state goes on."""
     min_seq_length: Annotated[AtLeast0, TRAINING] = 0
     """If above 0, each window's length is drawn between this and --seq-length."""
+    thin: Annotated[AtLeast1, TRAINING, FIXED] = 1
+    """Train on one in so many pieces of the text, from all over it: for a text that cannot be read once in the time."""
     loss_on: Annotated[LossOn, TRAINING] = "all"
     """Learn from every character of a window, or from its last one only."""
     optimizer: Annotated[Optimizer, TRAINING, FIXED] = "adamw"
@@ -120,6 +139,8 @@ class TrainConfig(Options):
     schedule: Annotated[Schedule, TRAINING] = "cosine"
     """How the learning rate goes over the run; trapezoid: the peak until 60 %, then straight down; char-rnn: times 0.97
     every epoch after the tenth."""
+    schedule_start: Annotated[NotNegative, TRAINING] = 0.0
+    """The epoch at which the schedule begins; what was trained before had a schedule of its own."""
     warmup: Annotated[Share, TRAINING] = 0.01
     """Share of the run over which the learning rate rises to its peak."""
     final_learning_rate: Annotated[Number, Field(ge=0, le=1), TRAINING] = 0.01
@@ -131,6 +152,8 @@ class TrainConfig(Options):
 
     eval_every: Annotated[AtLeast0, SAVING] = 0
     """Measure the validation loss every so many steps too, not only after each epoch; 0 for never."""
+    val_characters: Annotated[AtLeast0, SAVING] = 0
+    """Measure the validation loss on so many characters, from all over the validation text; 0 for all of it."""
     checkpoint_every: Annotated[AtLeast0, SAVING] = 0
     """Save every so many steps too, not only after each epoch; 0 for never."""
     checkpoint_minutes: Annotated[NotNegative, SAVING] = 10.0
@@ -143,6 +166,9 @@ class TrainConfig(Options):
     """Steps between two lines of metrics."""
     num_threads: Annotated[AtLeast0, Field(le=1024), MACHINE, OF_NODE] = 0
     """CPU threads of this process; 0 for its share of the cores."""
+    precision: Annotated[Precision, MACHINE] = "float32"
+    """Arithmetic of the model in training, where the device has it; a plan takes bf16 on processors with instructions
+    for it. What Accelerate's launcher was told wins. Losses are measured in float32."""
     deterministic: Annotated[bool, MACHINE] = False
     """Bitwise the same result every time on a GPU too, at some cost in speed."""
 
@@ -180,6 +206,12 @@ class TrainConfig(Options):
             (self.test_corpus and self.test_fraction, "test_fraction", "must be 0 with --test-corpus"),
             (not (self.epochs or self.max_steps), "epochs", "must be above 0"),
             (self.min_seq_length > self.seq_length, "min_seq_length", "is above --seq-length"),
+            (
+                self.schedule_start and self.max_steps,
+                "schedule_start",
+                "goes with --epochs, not with --max-steps",
+            ),
+            (self.schedule_start >= self.epochs > 0, "schedule_start", f"leaves nothing of --epochs {self.epochs:g}"),
             (self.tie_weights and not tied, "tie_weights", f"needs --embedding-size {self.hidden_size}"),
             (self.init_from and self.vocab, "vocab", "contradicts --init-from, which has its own"),
             (given and self.min_freq > 1, "min_freq", "cannot change the vocabulary of --vocab or --init-from"),

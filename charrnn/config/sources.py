@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from charrnn import __version__
-from charrnn.config.options import flag, read_flags
+from charrnn.config.options import did_you_mean, flag, read_flags
 from charrnn.config.presets import PRESETS
 from charrnn.config.settings import Rule, TrainConfig, ruled
 from charrnn.errors import ConfigError
 from charrnn.outside.foreign import shown
+
+DEFAULT_MINUTES = "5"
+"""How long to train where nothing says so."""
 
 
 def parse(args: Sequence[str], default_preset: str) -> TrainConfig:
@@ -27,7 +30,9 @@ def resolve(given: Mapping[str, Any], default_preset: str, spelled: Callable[[st
     """The settings that values by their names ask for, from flags or from Python; raises `ConfigError`.
 
     A preset gives the first values, a configuration file changes those, what is given wins over both; with ``resume``
-    the file is the run's own config.json, if it has begun. A name that is wrong is told as ``spelled`` has it.
+    the file is the run's own config.json, if it has begun. Where nothing says how long to train, it is for
+    `DEFAULT_MINUTES`; with minutes but without a preset, what is not in ``model_fields_set`` is for a plan to choose.
+    A name that is wrong is told as ``spelled`` has it.
     """
     given = {name: fspath(value) if isinstance(value, PathLike) else value for name, value in given.items()}
     own = Path(given.get("run_dir") or "", "config.json")
@@ -40,17 +45,29 @@ def resolve(given: Mapping[str, Any], default_preset: str, spelled: Callable[[st
         if saved.get("plugin") and not given.get("plugin"):
             named = shown(str(saved["plugin"]))
             raise ConfigError(f"{own} names the plugins {named}, which are code: give --plugin for those you trust")
-    preset = given.get("preset") or saved.get("preset") or default_preset
-    if preset not in PRESETS:
-        raise ConfigError(f"there is no preset {preset!r}: choose {', '.join(PRESETS)}")
+    values = {**saved, **given}
+    if not any(map(values.get, ("preset", "minutes", "epochs", "max_steps"))):
+        values["minutes"] = DEFAULT_MINUTES
+    preset = values.get("preset") or ("" if values.get("minutes") or "preset" in values else default_preset)
     config = TrainConfig.from_values(
-        {**PRESETS[preset][1], **saved, **given, "preset": preset},
+        {**values_of_preset(preset, timed=bool(values.get("minutes"))), **values, "preset": preset},
         lambda name: f"{path}: {name}" if name in saved and name not in given else spelled(name),
     )
     for name in ruled(Rule.SHAPE) if config.init_from else ():
         if name in given:
             raise ConfigError(f"{flag(name)}: the model of --init-from has its own: leave it out")
     return config
+
+
+def values_of_preset(name: str, *, timed: bool) -> dict[str, Any]:
+    """All values that a preset stands for, but for its length if minutes say how long to train; none without a name."""
+    if name and name not in PRESETS:
+        hint = did_you_mean(name, PRESETS) or f": choose {', '.join(PRESETS)}"
+        raise ConfigError(f"there is no preset {name!r}{hint}")
+    if not name:
+        return {}
+    values = {key: field.default for key, field in TrainConfig.model_fields.items()} | PRESETS[name][1]
+    return {key: value for key, value in values.items() if not (timed and key in ("epochs", "max_steps"))}
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -125,8 +142,8 @@ def check_resumed(config: TrainConfig, saved: TrainConfig) -> list[str]:
     changes = []
     for name in filter(saved.model_fields_set.__contains__, TrainConfig.model_fields):
         now, before = getattr(config, name), getattr(saved, name)
-        if now == before or name == "num_threads":
-            continue  # how many threads there are then is what matters, and said elsewhere
+        if now == before or name in ("num_threads", "precision", "minutes"):
+            continue  # the threads, precision and steps that there are then are what matters, and said elsewhere
         change = f"{flag(name)} {written(now)} (it was {written(before)})"
         if name in ruled(Rule.FIXED):
             raise ConfigError(f"a run cannot be resumed with {change}: start a new one in another --run-dir")

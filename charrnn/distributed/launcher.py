@@ -10,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 _VARIABLES = ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 """What launchers set for the processes that they start."""
 _LAUNCHER = re.compile(
@@ -50,6 +48,8 @@ def parent() -> dict[str, Any]:
 
     When is counted from the boot of the machine too: a clock that is set moves the time of day, and not that.
     """
+    import psutil  # here, for the sake of commands that have no launcher
+
     pid, began, since_boot = os.getppid(), 0.0, 0.0
     # It has no number inside a container that it lies outside of, and need not be visible.
     with suppress(psutil.Error, OSError, RuntimeError):
@@ -81,6 +81,8 @@ def is_launched() -> bool:
     """
     if not any(name in os.environ for name in _VARIABLES):
         return False
+    import psutil
+
     try:
         words = psutil.Process(os.getppid()).cmdline() if os.getppid() else []
     except psutil.Error:

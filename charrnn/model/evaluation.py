@@ -54,6 +54,14 @@ def num_rows_for(num_tokens: int) -> int:
     return max(1, min(NUM_ROWS, num_tokens // WARM_UP))
 
 
+def part_of(num_tokens: int, num_rows: int, num_characters: int) -> tuple[int, int]:
+    """How many targets each row predicts so that all predict ``num_characters`` (0: all there are), and their sum."""
+    num_targets = num_tokens - 1
+    whole = -(-num_targets // num_rows)
+    part = min(whole, -(-num_characters // num_rows)) if num_characters else whole
+    return part, sum(max(0, min(part, num_targets - row * whole)) for row in range(num_rows))
+
+
 @torch.inference_mode()
 def loss_sum(
     model: CharLSTM,
@@ -63,26 +71,28 @@ def loss_sum(
     warm_up: int = WARM_UP,
     temperatures: Sequence[float] = (1.0,),
     look: Callable[[], None] = lambda: None,
+    per_row: int = 0,
 ) -> torch.Tensor:
     """The summed loss in nats over this process's own of a text's rows, at each temperature: float64, on the CPU.
 
-    Row r predicts the targets r * L .. (r + 1) * L - 1 of the text's N - 1, with L = ceil((N - 1) / num_rows), from
-    a fresh state warmed up on the ``warm_up`` characters before. ``look`` is called before each window, equally often
-    by all processes, also by one without rows; what it raises ends the evaluation.
+    Row r predicts the targets r * L .. (r + 1) * L - 1 of the text's N - 1, with L = ceil((N - 1) / num_rows), or the
+    first ``per_row`` of them, from a fresh state warmed up on the ``warm_up`` characters before. ``look`` is called
+    before each window, equally often by all processes, also by one without rows; what it raises ends the evaluation.
     """
     totals = torch.zeros(len(temperatures), dtype=torch.float64)
     num_targets = len(tokens) - 1
     length = -(-num_targets // num_rows)
     rows = np.array([row for row in own_rows if row * length < num_targets], dtype=np.int64)
     device = model.output.weight.device
-    first, last = rows * length, np.minimum((rows + 1) * length, num_targets)
+    part = min(per_row or length, length)
+    first, last = rows * length, np.minimum(rows * length + part, num_targets)
     state = model.zero_state(len(rows))
     warm_up = min(warm_up, length)
-    for start in [*range(-warm_up, 0, WINDOW), *range(0, length, WINDOW)]:
+    for start in [*range(-warm_up, 0, WINDOW), *range(0, part, WINDOW)]:
         look()
         if rows.size == 0:
             continue
-        stop = min(start + WINDOW, 0 if start < 0 else length)
+        stop = min(start + WINDOW, 0 if start < 0 else part)
         position_TB = first + np.arange(start, stop, dtype=np.int64)[:, None]
         readable_TB = np.clip(position_TB, 0, num_targets - 1)
         x_TB, y_TB = (torch.from_numpy(ids_at(tokens, readable_TB + ahead)).to(device) for ahead in (0, 1))

@@ -39,7 +39,7 @@ Measured = Annotated[float, Field(allow_inf_nan=True)] | None
 class Strict(BaseModel):
     """The base of all schemas: nothing is taken for what it is not, and what only a newer version knows is left out."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
 
 Schema = TypeVar("Schema", bound=Strict)
@@ -53,7 +53,7 @@ def checked(kind: type[Schema], values: object) -> Schema:
         first = error.errors(include_url=False, include_context=False)[0]
         where, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            message = "is not known to this version"
+            message = "is not known to this version: use the charrnn that wrote it"
         elif where and first["type"] != "missing":
             message = f"{message[0].lower()}{message[1:]}, not {shown(repr(first['input']), 40)}"
         raise ValueError(f"{shown(where)}: {message}" if where else message) from error

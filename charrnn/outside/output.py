@@ -140,10 +140,27 @@ class _ToStderr(logging.Handler):
             print(self.format(record), file=sys.stderr)
 
 
+def _to_stderr(level: int = logging.NOTSET) -> logging.Handler:
+    handler = _ToStderr(level)
+    handler.setFormatter(_Lines("%(message)s"))
+    return handler
+
+
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Lets charrnn and its plugins say on standard error what is not wrong but worth knowing, a line each."""
-    handler = _ToStderr()
-    handler.setFormatter(_Lines("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, handlers=[_to_stderr()])
     for name in ("charrnn", "charrnn_plugins"):
         logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def warnings_in_lines() -> Iterator[None]:
+    """Has warnings said as commands say them, and not as they came, unless a program has logging of its own."""
+    root, handler = logging.getLogger(), _to_stderr(logging.WARNING)
+    is_own = any(logging.getLogger(name).handlers for name in ("", "charrnn", "charrnn_plugins"))
+    if not is_own and logging.lastResort:  # without which it wants to hear of none
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)

@@ -16,7 +16,7 @@ HEAD_SECONDS = 10
 MAX_HEAD = 1 << 16
 """Bytes of a head: a prompt of 4,000 characters, each of four bytes, each of these as %XX, fits."""
 MAX_CONNECTIONS = 200
-"""Beyond these a client is told to come back later: a page has two, and a process 1,024 files."""
+"""So many are served; beyond these a client is told to come back later: a page has two, and a process 1,024 files."""
 STALL_SECONDS = 60
 """After which a client is gone that takes nothing of what is sent to it."""
 
@@ -42,14 +42,16 @@ class Impatient(H11Protocol):
             self.transport.abort()
 
 
-def make_server(app: FastAPI | Callable[[], FastAPI], **settings: Any) -> uvicorn.Server:
-    """A server of an app, or of what a factory makes where the event loop runs."""
+def make_server(
+    app: FastAPI | Callable[[], FastAPI], *, most: int = MAX_CONNECTIONS, **settings: Any
+) -> uvicorn.Server:
+    """A server of an app, or of what a factory makes where the event loop runs, for ``most`` connections at once."""
     config = uvicorn.Config(
         app,
         http=Impatient,
         ws="none",
         h11_max_incomplete_event_size=MAX_HEAD,
-        limit_concurrency=MAX_CONNECTIONS,
+        limit_concurrency=most + 1,
         log_level="error",
         # Pages keep a connection open for as long as they are: an end cuts them off, which is no error.
         timeout_graceful_shutdown=1,
@@ -58,8 +60,8 @@ def make_server(app: FastAPI | Callable[[], FastAPI], **settings: Any) -> uvicor
     return uvicorn.Server(config)
 
 
-def end_the_stalled(listener: socket.socket) -> None:
-    """Has the system end connections whose other side is gone or takes nothing, where it can."""
+def end_the_stalled(listener: socket.socket, seconds: float = STALL_SECONDS) -> None:
+    """Has the system end connections whose other side is gone or takes nothing for so long, where it can."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * STALL_SECONDS)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * seconds))

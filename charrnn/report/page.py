@@ -61,13 +61,17 @@ class Texts:
 def render(
     name: str,
     facts: Mapping[str, str],
+    words: str,
     metrics: Sequence[Row],
     samples: Sequence[Row],
     model: CharLSTM,
     vocab: Vocabulary,
     texts: Texts | str,
 ) -> str:
-    """The page of a run, one HTML file that needs no other; without texts, the reason why stands in their place."""
+    """The page of a run, one HTML file that needs no other; without texts, the reason why stands in their place.
+
+    ``words`` say how good the model is, if that is known.
+    """
     environment = Environment(
         loader=PackageLoader("charrnn.report"),
         autoescape=True,
@@ -81,6 +85,7 @@ def render(
     values: dict[str, Any] = {
         "name": name,
         "facts": facts,
+        "words": words,
         "style": Markup((templates / "page.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         # Only this script may run: whatever a text smuggles in, the browser refuses.

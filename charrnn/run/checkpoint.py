@@ -16,13 +16,14 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from safetensors import SafetensorError
 
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, UserError
 from charrnn.model.folder import MODEL_FILES, save_model
 from charrnn.outside.disk import flush, to_json
 from charrnn.outside.foreign import as_dict, inside, is_there, open_file, parsed, read_text, reason, regular, shown
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from charrnn.model.lstm import CharLSTM
 
 LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -98,6 +101,10 @@ class DamagedError(CheckpointError):
     """A checkpoint of which a file is missing or is not what was written."""
 
 
+class FormatError(CheckpointError):
+    """A checkpoint that an earlier or a later version has written."""
+
+
 def verify(folder: Path) -> None:
     """Raises `DamagedError`, naming the file, unless every file of a checkpoint is what was written.
 
@@ -123,7 +130,7 @@ def verify(folder: Path) -> None:
 def _check_format(folder: Path, found: int) -> None:
     if found != FORMAT:
         advice = "use the charrnn that wrote it, or start a new run in another --run-dir"
-        raise CheckpointError(f"{folder} has format {found}; this version reads format {FORMAT}: {advice}")
+        raise FormatError(f"{folder} has format {found}; this version reads format {FORMAT}: {advice}")
 
 
 def checkpoints(parent: Path) -> list[Path]:
@@ -204,9 +211,12 @@ def best(parent: Path) -> Path | None:
 def _val_loss(folder: Path) -> float | None:
     try:
         loss = read_training(folder).get("val_loss")
+    except FormatError:
+        return None  # which `verify` tells of, once
     except CheckpointError as error:
         # One that cannot be read is no candidate; it must not end a run that only tidies up.
-        LOG.warning("%s", error)
+        if folder.exists():  # else a trainer has just removed it
+            LOG.warning("%s", error)
         return None
     return loss if isinstance(loss, int | float) and math.isfinite(loss) else None
 
@@ -241,6 +251,30 @@ def find_model(run: Path, which: str = "best") -> Path:
     except OSError as error:
         raise CheckpointError(f"cannot read {shown(str(error.filename))}: {error.strerror}") from error
     return find_whole(parent, which)
+
+
+def read_chosen(run: Path, which: str, read: Callable[[Path], T]) -> T:
+    """What is read of the model folder that RUN means.
+
+    A trainer that goes on meanwhile may remove the checkpoint, or save it again, at any moment between: then it is
+    looked for again, and all of it read again. Raises the `UserError` of what is wrong with one that has stayed.
+    """
+    while True:
+        before = _identities(run / "checkpoints")
+        try:
+            return read(find_model(run, which))
+        except UserError:
+            if _identities(run / "checkpoints") == before:
+                raise
+
+
+def _identities(parent: Path) -> dict[Path, int]:
+    """The checkpoints of a run with the numbers of their folders: another one has another number."""
+    found = {}
+    for folder in checkpoints(parent):
+        with suppress(OSError):
+            found[folder] = folder.stat().st_ino
+    return found
 
 
 def find_whole(parent: Path, which: str = "best") -> Path:

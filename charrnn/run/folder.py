@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ SAMPLES = "samples.jsonl"
 CONFIG = "config.json"
 LEFTOVERS = (".*.tmp", ".seen-by-all-*")
 """What a killed job can leave half-written, or have meant for the other processes; nobody needs it."""
+ABANDONED_SECONDS = 3600
+"""After which a file that was never finished is one that a killed process has left."""
 OF_A_START = (
     "config.json",
     "status.json",
@@ -54,6 +57,10 @@ def _one_line(path: Path, cannot: str = "cannot write") -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is there whole or not at all, also after a power cut; a link is replaced, not followed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    for left in path.parent.glob(f".{escape(path.name)}.{'[0-9a-f]' * 8}.tmp"):
+        with suppress(OSError):
+            if time.time() - left.lstat().st_mtime > ABANDONED_SECONDS:
+                left.unlink()
     try:
         with _one_line(path):
             with open(temporary, "x", encoding="utf-8", errors="backslashreplace") as file:
@@ -175,7 +182,8 @@ class RunFolder:
             # Of a start that was killed, perhaps with other corpora or settings.
             self._discard_stores()
         for leftover in (path for pattern in LEFTOVERS for path in self.path.glob(pattern)):
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):
+                leftover.unlink()
 
     def _discard_stores(self) -> None:
         for store in (self.path / "store", *self.path.glob("store-*")):

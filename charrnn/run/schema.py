@@ -13,6 +13,7 @@ MAX_BYTES_OF_ROWS = 1 << 28
 """A line of metrics has some 200 bytes: this is a million of them."""
 
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
+Bits = Annotated[float, Field(ge=-64, le=64)]
 
 
 class Format(Strict):
@@ -59,6 +60,18 @@ class Status(Strict):
 
     state: Literal["running", "finished", "preempted", "failed"]
     time: Seconds
+
+
+class Baselines(Strict):
+    """baselines.json: what others need of the text that a run has held out, in bits a character."""
+
+    text: str
+    """The digest of the run's text."""
+    letters: Bits
+    """Knowing how often each character comes in the training text, and nothing else."""
+    bzip2: Bits
+    """The compressor, given the training text first."""
+    xz: Bits
 
 
 class Metrics(Strict):

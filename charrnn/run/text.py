@@ -6,30 +6,30 @@ or in the reader's own cache, is opened without a word; what it names elsewhere 
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-
-import platformdirs
-import xxhash
+from typing import Any
 
 from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import from_saved
 from charrnn.errors import CorpusError, UserError
-from charrnn.outside.foreign import inside, open_file, read, reason, regular, shown
-from charrnn.run.checkpoint import read_training
+from charrnn.outside.foreign import inside, read, reason, regular, shown
 from charrnn.run.schema import Store
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.opening import open_text
 from charrnn.text.plugins import Corpora
-from charrnn.text.store import SPLITS, TokenStore, open_store
-from charrnn.text.store_builder import Sources, build_store
+from charrnn.text.store import SPLITS, TokenStore, cache_folder, digest_of, open_store
+from charrnn.text.store_builder import Sources, StoreSettings, build_store
 from charrnn.text.vocab import Vocabulary
 
 LOG = logging.getLogger(__name__)
+
+_OF_A_RUN = re.compile("store(-[0-9a-f]{8})?")
+"""How `open_text` names the stores in the folder of a run."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,34 @@ class Consent:
     trust: bool = False
 
 
-def run_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None) -> TokenStore:
-    """The text that settings ask for, with the vocabulary that was given, if one was."""
+def run_text(config: TrainConfig, run_dir: Path, vocab: Vocabulary | None, *, grow: bool = False) -> TokenStore:
+    """The text that settings ask for, with the vocabulary that was given, if one was, which may grow."""
+    settings = _store_settings(config)
+    if grow:  # not said where it may not: settings name a store in the cache
+        settings["grow"] = True
+    specs = (config.corpus, config.val_corpus, config.test_corpus)
+    return open_text(specs, Corpora(config.plugin, config.block_plugin), run_dir, vocab, **settings)
+
+
+def _store_settings(config: TrainConfig) -> StoreSettings:
     val_fraction, test_fraction = config.fractions
-    return open_text(
-        (config.corpus, config.val_corpus, config.test_corpus),
-        Corpora(config.plugin, config.block_plugin),
-        run_dir,
-        vocab,
-        min_freq=config.min_freq,
-        max_size=config.max_size or None,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        normalize=None if config.normalize == "none" else config.normalize,
-    )
+    return {
+        "min_freq": config.min_freq,
+        "max_size": config.max_size or None,
+        "val_fraction": val_fraction,
+        "test_fraction": test_fraction,
+        "normalize": None if config.normalize == "none" else config.normalize,
+    }
 
 
-def trained_text(checkpoint: Path, vocab: Vocabulary, scratch: Path, consent: Consent) -> TokenStore:
-    """The text that the run of a checkpoint was trained on; what is not there already is built in ``scratch``.
+def trained_text(
+    checkpoint: Path, training: Mapping[str, Any], vocab: Vocabulary, scratch: Path, consent: Consent
+) -> TokenStore:
+    """The text that the run of a checkpoint, with that training.json, was trained on.
 
-    Raises a `UserError` if it is not there, is another now, or is somewhere that nobody has agreed to look.
+    What is not there already is built in ``scratch``. Raises a `UserError` if it is not there, is another now, or is
+    somewhere that nobody has agreed to look.
     """
-    training = read_training(checkpoint)
     digest = training["text"]
     if not consent.corpus:
         for folder in known_stores(checkpoint):
@@ -83,13 +89,14 @@ def trained_text(checkpoint: Path, vocab: Vocabulary, scratch: Path, consent: Co
 def known_stores(checkpoint: Path) -> Iterator[Path]:
     """The token stores in the folder of a checkpoint's run, and in this user's cache."""
     parent = checkpoint.resolve().parent
-    own = parent.parent / "store"
-    if parent.name == "checkpoints" and own.is_dir():
-        try:
-            yield inside(own, parent.parent)
-        except OSError as error:
-            LOG.warning("%s is not opened: it %s", own, error.strerror)
-    yield from sorted(each.parent for each in platformdirs.user_cache_path("charrnn").glob("stores/*/store.json"))
+    run = parent.parent
+    for own in sorted(run.glob("store*")) if parent.name == "checkpoints" else ():
+        if _OF_A_RUN.fullmatch(own.name) and own.is_dir():
+            try:
+                yield inside(own, run)
+            except OSError as error:
+                LOG.warning("%s is not opened: it %s", shown(str(own)), error.strerror)
+    yield from sorted(each.parent for each in cache_folder().glob("*/store.json"))
 
 
 def stored_text(folder: Path, digest: str, vocab: Vocabulary) -> TokenStore | None:
@@ -103,23 +110,12 @@ def stored_text(folder: Path, digest: str, vocab: Vocabulary) -> TokenStore | No
         text = open_store(folder)
         if text.vocab != vocab:
             return None
-        if content_digest(text) != digest:
+        if digest_of(folder, vocab) != digest:
             raise CorpusError("its text is not the one that its digest says")
-        if any(split.size and int(split.max()) >= len(vocab) for split in (text.train, text.val, text.test)):
-            raise CorpusError("its text has ids that are no characters")
     except (OSError, ValueError, UserError) as error:
         LOG.warning("the token store %s is passed over: %s", shown(str(folder)), reason(error))
         return None
     return text
-
-
-def content_digest(text: TokenStore) -> str:
-    """The digest that a store should have: that of its vocabulary and its splits."""
-    digests = [text.vocab.digest]
-    for split in SPLITS:
-        with open_file(text.folder / f"{split}.bin", text.folder) as file:
-            digests.append(hashlib.file_digest(file, xxhash.xxh3_128).hexdigest())
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def _check_consent(config: TrainConfig, consent: Consent) -> None:
@@ -149,14 +145,4 @@ def _read_text(
     def sources(part: tuple[str, ...]) -> Sources:
         return [(str(spec), corpora.find(spec).documents(spec)) for spec in map(CorpusSpec.parse, part)]
 
-    val_fraction, test_fraction = config.fractions
-    return build_store(
-        scratch / "store",
-        *map(sources, specs),
-        vocab=vocab,
-        min_freq=config.min_freq,
-        max_size=config.max_size or None,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        normalize=None if config.normalize == "none" else config.normalize,
-    )
+    return build_store(scratch / "store", *map(sources, specs), vocab=vocab, **_store_settings(config))

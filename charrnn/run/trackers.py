@@ -100,7 +100,9 @@ class Tracker:
         try:
             yield
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            # Without the file, of which each step has another.
+            said = (isinstance(error, OSError) and error.strerror) or str(error)
+            reason = " ".join(said.split()) or type(error).__name__
             complaint = f"{what.rstrip('0123456789')}: {reason}"
             if complaint not in self._complaints:
                 self._complaints.add(complaint)

@@ -50,7 +50,8 @@ class StoreSettings(TypedDict, total=False):
 
     Without that vocabulary one is made of all characters, as `Vocabulary.from_counts` does with `min_freq` and
     `max_size`. The last `val_fraction` of each of the sources (a tenth, unless it is said), and then `test_fraction`,
-    are set apart from training. `normalize` is a Unicode normal form, such as NFC.
+    are set apart from training. `normalize` is a Unicode normal form, such as NFC. With `grow` a given vocabulary
+    takes in the characters that it lacks, unless it has <unk>.
     """
 
     min_freq: int
@@ -58,6 +59,7 @@ class StoreSettings(TypedDict, total=False):
     val_fraction: float
     test_fraction: float
     normalize: NormalForm | None
+    grow: bool
 
 
 def build_store(
@@ -81,7 +83,7 @@ def build_store(
     disk for good.
 
     Raises `CorpusError` for a source without text and for a full disk, `VocabularyError` for characters outside
-    `vocab`, `ConfigError` for settings that make no sense; whatever is raised, nothing is left behind.
+    a `vocab` that does not grow, `ConfigError` for settings that make no sense; whatever is raised, nothing stays.
     """
     min_freq, max_size = settings.get("min_freq", 1), settings.get("max_size")
     val_fraction, test_fraction = settings.get("val_fraction", 0.1), settings.get("test_fraction", 0.0)
@@ -111,6 +113,8 @@ def build_store(
                 splits = [Split(files.enter_context((store / f"{name}.bin").open("w+b"))) for name in SPLITS]
                 parts = (sources, val_sources, test_sources)
                 texts = _read(parts, numbering, normalize, splits, (val_fraction, test_fraction), num_bytes)
+            if vocab and settings.get("grow"):
+                vocab = vocab.grown(numbering.characters())
             if vocab:
                 vocab.ids_of(numbering.characters())  # names all that it lacks, before anything is encoded
             else:

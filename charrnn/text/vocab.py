@@ -7,7 +7,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -100,10 +100,8 @@ class Vocabulary:
         """
         ids = self._lookup(text)
         if not self.has_unknown and ids.size and ids.max() == self._absent:
-            missing = self.missing(text)
-            names = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in missing[:10])
-            more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-            raise VocabularyError(f"the vocabulary has no {names}{more}, and no {UNKNOWN} to stand for them")
+            names = named(self.missing(text))
+            raise VocabularyError(f"the vocabulary has no {names}, and no {UNKNOWN} to stand for them")
         return ids.astype(self.dtype, copy=False)
 
     def decode(self, ids: npt.ArrayLike) -> str:
@@ -116,6 +114,12 @@ class Vocabulary:
         """The characters of a text that the vocabulary does not have, each once, in order of first appearance."""
         absent = np.flatnonzero(self._lookup(text) == self._absent)
         return "".join(dict.fromkeys(text[index] for index in absent))
+
+    def grown(self, characters: str) -> Vocabulary:
+        """This vocabulary with more characters; with <unk>, which stands for all others, it stays as it is."""
+        if self.has_unknown:
+            return self
+        return replace(self, characters="".join(sorted({*self.characters, *characters})))
 
     def to_json(self) -> str:
         """The vocabulary as readable JSON; `from_json` reads it back."""
@@ -232,6 +236,12 @@ def lookup(table: Ids) -> Callable[[Ids], Ids]:
         return found
 
     return look_up
+
+
+def named(characters: str) -> str:
+    """Characters as a message names them, of more than ten the first ten and the number of the others."""
+    names = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in characters[:10])
+    return f"{names} and {len(characters) - 10} more" if len(characters) > 10 else names
 
 
 def _code_points(text: str) -> Ids:

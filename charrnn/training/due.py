@@ -12,7 +12,7 @@ from torch import Tensor
 
 from charrnn.distributed.collectives import sum_over_processes
 from charrnn.errors import UserError
-from charrnn.model.evaluation import Loss, loss_sum, num_rows_for
+from charrnn.model.evaluation import Loss, loss_sum, num_rows_for, part_of
 from charrnn.model.sampling import default_prompt, generate_scored
 from charrnn.run.folder import METRICS, SAMPLES
 from charrnn.training.job import Job
@@ -73,7 +73,9 @@ def check_weights(job: Job, norm: Tensor) -> None:
 
 
 def measure(job: Job) -> Loss | None:
-    """The exact validation loss, each process evaluating its part of the rows; ``None`` without validation text.
+    """The exact loss of the validation text, or of the part of it that settings say; ``None`` if there is none.
+
+    Each process evaluates its part of the rows.
 
     Raises `DivergedError` if it is not finite, and `EvaluationStopped` on all processes if one is told to stop.
     """
@@ -81,6 +83,7 @@ def measure(job: Job) -> Loss | None:
     if len(tokens) < 2:
         return None
     num_rows = num_rows_for(len(tokens))
+    per_row, num_targets = part_of(len(tokens), num_rows, job.config.val_characters)
     own_rows = rows_of_rank(num_rows, job.accelerator.process_index, job.accelerator.num_processes)
     windows = itertools.count()
 
@@ -96,13 +99,13 @@ def measure(job: Job) -> Loss | None:
         if told:
             raise EvaluationStopped
 
-    total = loss_sum(job.model, tokens, own_rows, num_rows, look=look)
+    total = loss_sum(job.model, tokens, own_rows, num_rows, look=look, per_row=per_row)
     if job.accelerator.num_processes > 1:
         total = total.to(job.device)
         sum_over_processes(total)
     if not math.isfinite(float(total)):
         raise DivergedError(f"the validation loss is no longer a number at step {job.state.step}: {ADVICE}")
-    return Loss(float(total) / (len(tokens) - 1), len(tokens) - 1)
+    return Loss(float(total) / num_targets, num_targets)
 
 
 def log_metrics(job: Job, norm: Tensor, loss: Loss | None) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Job:
 
     @property
     def progress(self) -> float:
-        """The share of the run that is done, which the learning rate follows."""
+        """The share of the run that is done."""
         return self.progress_at(self.state.step, self.state.time)
 
     def progress_at(self, step: int, time: int) -> float:
@@ -68,6 +68,19 @@ class Job:
         if self.config.max_steps:
             return step / self.config.max_steps
         return time / (self.config.epochs * self.rows.row_length)
+
+    def schedule_at(self, step: int, time: int) -> float:
+        """The share of the learning rate's schedule that is done after the step that begins there.
+
+        A schedule that starts later follows on another, of the same kind, from the beginning of the run.
+        """
+        start = round(self.config.schedule_start * self.rows.row_length)
+        time_after = time + self.window_length(step)
+        if not start:
+            return self.progress_at(step + 1, time_after)
+        if time < start:
+            return time_after / start
+        return (time_after - start) / (self.config.epochs * self.rows.row_length - start)
 
     def window_length(self, step: int) -> int:
         """The length of a step's window, drawn where it is random."""
@@ -77,13 +90,21 @@ class Job:
         span = config.seq_length - config.min_seq_length + 1
         return config.min_seq_length + derived_seed(config.seed, step, "window length") % span
 
+    def total_epochs(self) -> float:
+        """The epochs of the whole run; an estimate where the number of steps ends it."""
+        if not self.config.max_steps:
+            return self.config.epochs
+        return self.config.max_steps * self._mean_length() / self.rows.row_length
+
+    def _mean_length(self) -> float:
+        shortest = self.config.min_seq_length or self.config.seq_length
+        return (shortest + self.config.seq_length) / 2
+
     def total_steps(self) -> int:
         """The steps of the whole run; an estimate where windows have random lengths."""
         if self.config.max_steps:
             return self.config.max_steps
-        shortest = self.config.min_seq_length or self.config.seq_length
-        mean_length = (shortest + self.config.seq_length) / 2
-        return math.ceil(self.config.epochs * self.rows.row_length / mean_length)
+        return math.ceil(self.config.epochs * self.rows.row_length / self._mean_length())
 
 
 def circumstances(accelerator: Accelerator) -> dict[str, object]:

@@ -131,7 +131,7 @@ def use_rate(job: Job, step: int, time: int) -> None:
     rate = learning_rate_at(
         config.schedule,
         config.learning_rate,
-        progress=job.progress_at(step + 1, time + job.window_length(step)),
+        progress=job.schedule_at(step, time),
         epoch=time / job.rows.row_length,
         warmup=config.warmup,
         final=config.final_learning_rate,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from charrnn.distributed import launcher
 from charrnn.distributed.stopping import StopRequest
 from charrnn.errors import ConfigError
 from charrnn.model.folder import load_model
+from charrnn.model.growing import take_weights
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.printable import quoted
 from charrnn.run import checkpoint
@@ -27,9 +28,10 @@ from charrnn.run.terminal import Terminal
 from charrnn.run.text import run_text
 from charrnn.run.trackers import TRACKERS
 from charrnn.text.store import TokenStore
-from charrnn.text.vocab import Vocabulary
+from charrnn.text.vocab import Vocabulary, named
 from charrnn.training.job import Job, circumstances, versions
 from charrnn.training.optimizer import make_optimizer
+from charrnn.training.planning import free
 from charrnn.training.randomness import derived_seed
 from charrnn.training.rows import RowBatches, rows_of_rank
 from charrnn.training.saving import restore
@@ -54,10 +56,11 @@ class Inputs:
     config: TrainConfig
     store: TokenStore
     model: CharLSTM | None
+    model_vocab: Vocabulary | None = None
 
     def digests(self) -> dict[str, str]:
         """The beginnings of the digests of what each node reads for itself."""
-        weights = hashlib.sha256()
+        weights = hashlib.sha256(self.model_vocab.digest.encode() if self.model_vocab else b"")
         for tensor in self.model.state_dict().values() if self.model else ():
             weights.update(tensor.numpy().tobytes())
         digests = {"vocabulary": self.store.vocab.digest, "text": self.store.digest}
@@ -112,12 +115,21 @@ def claim(run: RunFolder, config: TrainConfig) -> Earlier:
         return Earlier()
     own = run.path / CONFIG
     saved = from_saved(read_config(own), own)
+    config = as_begun(config, saved)
     for change in check_resumed(with_shape(config, saved) if config.init_from else config, saved):
         LOG.warning("resuming with %s", change)
     newest = checkpoint.latest(run.checkpoints)
     if newest is None:
         LOG.warning("%s has no checkpoint yet: starting afresh", run.path)
     return Earlier(saved, newest)
+
+
+def as_begun(config: TrainConfig, saved: TrainConfig | None) -> TrainConfig:
+    """The settings of a start of a run that has begun with others: what was planned then is not planned again."""
+    if saved is None:
+        return config
+    planned = {name: getattr(saved, name) for name in free(config)} if config.minutes else {}
+    return config.model_copy(update=planned | {"minutes": ""})
 
 
 def with_shape(config: TrainConfig, model: CharLSTM | TrainConfig) -> TrainConfig:
@@ -137,11 +149,14 @@ def read_inputs(config: TrainConfig, run_dir: Path, earlier: Earlier) -> tuple[I
         if config.init_from or config.vocab:
             vocab = Vocabulary.load(run_dir / "vocab.json")
     elif config.init_from:
-        model, vocab = load_model(checkpoint.find_model(Path(config.init_from)))
+        model, vocab = checkpoint.read_chosen(Path(config.init_from), "best", load_model)
         config = with_shape(config, model)
     elif config.vocab:
         vocab = Vocabulary.load(Path(config.vocab))
-    inputs = Inputs(config, run_text(config, run_dir, vocab), model)
+    store = run_text(config, run_dir, vocab, grow=model is not None)
+    if model and vocab and (new := vocab.missing(store.vocab.characters)):
+        LOG.info("the model of --init-from has yet to learn %s", named(new))
+    inputs = Inputs(config, store, model, vocab if model else None)
     return inputs, inputs.digests()
 
 
@@ -158,12 +173,12 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
             f"use {accelerator.num_processes} or more"
         )
     own_rows = rows_of_rank(config.batch_size, accelerator.process_index, accelerator.num_processes)
-    rows = RowBatches(store.train, config.batch_size, config.seq_length, own_rows)
+    rows = RowBatches(store.train, config.batch_size, config.seq_length, own_rows, config.thin)
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     shape = {name: getattr(config, name) for name in ruled(Rule.SHAPE)}
     model = CharLSTM(len(store.vocab), **shape)
-    if inputs.model:
-        model.load_state_dict(inputs.model.state_dict())
+    if inputs.model and inputs.model_vocab:
+        take_weights(model, store.vocab, inputs.model, inputs.model_vocab)
     # Not prepared by Accelerate: its DistributedDataParallel would sum the gradients in an order of its own, and its
     # optimizer looks through the installed packages in every step (0.16 ms from a disk, more from a network).
     model.to(accelerator.device)
@@ -185,8 +200,11 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
     return job
 
 
-def begin(job: Job, newest: Path | None) -> None:
-    """Makes the run folder that of this run, cut back to the newest checkpoint, and starts the tracker."""
+def begin(job: Job, newest: Path | None, outlook: Sequence[str] = ()) -> None:
+    """Makes the run folder that of this run, cut back to the newest checkpoint, and starts the tracker.
+
+    ``outlook`` are the lines to say of what comes.
+    """
     run, config = job.run, job.config
     training = checkpoint.read_training(newest) if newest else {"files": {}, "circumstances": {}}
     for name, now in circumstances(job.accelerator).items():
@@ -206,6 +224,8 @@ def begin(job: Job, newest: Path | None) -> None:
     write_text(run.path / "vocab.json", job.store.vocab.to_json())
     run.write_status("running", pid=os.getpid(), launcher=launcher.parent())
     announce(job, newest)
+    for line in outlook:
+        job.terminal.say(line)
     # Last: a folder that has it is that of a run that has begun.
     write_text(run.path / CONFIG, to_json(config))
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pytest
 
 from charrnn.config.keywords import Keywords
-from charrnn.config.options import flag
+from charrnn.config.options import documented, flag
 from charrnn.config.presets import PRESETS
 from charrnn.config.settings import TrainConfig, to_json
 from charrnn.config.sources import check_resumed, from_saved, parse, read_config, resolve
@@ -37,10 +37,29 @@ def one_line(error: pytest.ExceptionInfo[ConfigError]) -> str:
 # Which source wins.
 
 
-def test_without_flags_the_default_preset_is_taken() -> None:
-    assert parse([], "laptop") == TrainConfig(preset="laptop")
-    gpu = parse([], "gpu")
+def test_without_flags_five_minutes_are_planned() -> None:
+    assert parse([], "laptop") == TrainConfig(minutes="5")
+    assert parse(["--hidden-size", "64"], "gpu").minutes == "5"
+    assert parse(["--minutes", "0.5", "--dropout", "0.1"], "gpu") == TrainConfig(minutes="0.5", dropout=0.1)
+
+
+@pytest.mark.parametrize("flags", [["--epochs", "2"], ["--max-steps", "9"]])
+def test_with_epochs_or_steps_alone_the_default_preset_is_taken(flags: list[str]) -> None:
+    assert (parse(flags, "laptop").preset, parse(flags, "laptop").minutes) == ("laptop", "")
+    gpu = parse(flags, "gpu")
     assert (gpu.preset, gpu.hidden_size, gpu.schedule) == ("gpu", 1024, "trapezoid")
+
+
+@pytest.mark.parametrize("wrong", ["0", "-3", "five", "1:30", "nan", "inf", "1e3", "+", "++5", "true"])
+def test_minutes_are_a_number_with_or_without_a_plus(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="write a number of minutes above 0") as error:
+        parse([f"--minutes={wrong}"], "laptop")
+    assert one_line(error)
+
+
+@pytest.mark.parametrize(("value", "read"), [("5", "5"), ("+10", "+10"), (5, "5"), (0.5, "0.5"), (2.0, "2")])
+def test_minutes_can_be_numbers_too(value: object, read: str) -> None:
+    assert resolve({"minutes": value}, "laptop").minutes == read
 
 
 def test_flags_win_over_a_file_over_a_preset_over_the_defaults(tmp_path: Path) -> None:
@@ -100,7 +119,7 @@ def test_a_new_run_takes_the_values_of_another_but_not_its_place(tmp_path: Path)
 
 def test_resuming_a_run_that_has_not_begun_is_a_fresh_start(tmp_path: Path) -> None:
     config = parse(["--run-dir", str(tmp_path / "new"), "--resume"], "laptop")
-    assert config == TrainConfig(run_dir=str(tmp_path / "new"), resume=True, preset="laptop")
+    assert config == TrainConfig(run_dir=str(tmp_path / "new"), resume=True, minutes="5")
 
 
 @pytest.mark.parametrize(
@@ -422,9 +441,7 @@ def help_text() -> str:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_flag_is_documented(name: str, help_text: str) -> None:
     assert f"--{name.replace('_', '-')}" in help_text
-    description = TrainConfig.model_fields[name].description
-    assert description
-    assert " ".join(description.split()).removesuffix(".") in help_text
+    assert documented(TrainConfig)[name].removesuffix(".") in help_text
 
 
 def test_the_help_begins_with_examples_and_what_most_people_need() -> None:
@@ -464,7 +481,7 @@ def test_the_keywords_of_fit_are_the_settings() -> None:
     assert [name for name in FIELDS if name != "corpus"] == list(keywords)
     for name, kind in keywords.items():
         expected = plain(TrainConfig.model_fields[name].annotation)
-        assert kind in (expected, str | PathLike[str]), name
+        assert kind in (expected, str | PathLike[str], str | float), name
 
 
 # Resuming.

@@ -18,7 +18,7 @@ import pytest
 
 from charrnn.outside.printable import printable
 from charrnn.run.folder import read_lines
-from tests.conftest import DIRECT, SMALL, make_text, program, rows_of, run, start, status, wait_until
+from tests.conftest import DIRECT, SMALL, make_text, program, rows_of, run, start, status, torchrun, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -140,6 +140,38 @@ def test_a_hangup_saves_and_ends_unless_it_is_ignored(is_ignored: bool, text_fil
     assert process.returncode == (0 if is_ignored else 75), output
     ended = status(Path("run"))
     assert (ended["state"], ended["reason"]) == (("finished", "") if is_ignored else ("preempted", "SIGHUP"))
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "local.sh"])
+def test_a_hangup_that_torchrun_does_not_handle_ends_nothing_under_nohup(
+    launcher: str, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    local = str(Path(__file__).parents[2] / "launch" / "local.sh")
+    command = torchrun(1, "--signals-to-handle", "SIGTERM,SIGINT,SIGQUIT") if launcher == "torchrun" else [local, "1"]
+    flags = ("--max-steps", "1000", "--sample-every", "100", "--corpus", f"files:{text_file}", "--run-dir", "run")
+    process = start(["nohup", *command], *FLAGS, *flags)
+    wait_until(lambda: rows_of(Path("run/metrics.jsonl")), process)
+    for pid in (process.pid, status(Path("run"))["pid"]):
+        os.kill(pid, signal.SIGHUP)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert status(Path("run"))["state"] == "finished"
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "local.sh"])
+def test_a_hangup_of_torchrun_saves_the_run(launcher: str, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    local = str(Path(__file__).parents[2] / "launch" / "local.sh")
+    command = torchrun(1) if launcher == "torchrun" else [local, "1"]
+    flags = ("--max-steps", "100000", "--sample-every", "100", "--corpus", f"files:{text_file}", "--run-dir", "run")
+    process = start(command, *FLAGS, *flags)
+    wait_until(lambda: rows_of(Path("run/metrics.jsonl")), process)
+    process.send_signal(signal.SIGHUP)
+    output = process.communicate(timeout=120)[0]
+    ended = status(Path("run"))
+    reason = "SIGHUP" if launcher == "torchrun" else "the launcher has died"
+    assert (ended["state"], ended["reason"]) == ("preempted", reason), output
 
 
 def test_a_terminal_that_hangs_up_on_its_session_saves_the_run(text_file: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import random
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from charrnn.play import guard, server
 from tests.play.test_app import MODELS, served
@@ -216,6 +220,61 @@ def test_a_request_that_does_not_end_is_ended(url: str, monkeypatch: pytest.Monk
     half = b"POST /gradio_api/reset HTTP/1.1\r\n" + host + b"Content-Length: 20\r\n\r\n{"
     assert b" 408 " in answer_to(url, half)
     assert time.monotonic() - begun < 15
+
+
+@contextlib.contextmanager
+def endless(seconds: float, most: int) -> Iterator[str]:
+    """The address of a server with these limits, which writes and writes to whoever asks."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def text() -> AsyncIterator[bytes]:
+            while True:
+                yield b"x" * 65_536
+                await asyncio.sleep(0)
+
+        await StreamingResponse(text())(scope, receive, send)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server.end_the_stalled(listener, seconds)
+        running = server.make_server(app, most=most, lifespan="off")
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            running.should_exit = True
+            thread.join()
+
+
+def asks(url: str, connections: contextlib.ExitStack) -> tuple[socket.socket, bytes]:
+    """A new connection that has asked, and the first line of the answer."""
+    connection = connections.enter_context(connected(url))
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    return connection, connection.recv(64).split(b"\r\n")[0]
+
+
+def test_so_many_connections_are_served_and_no_more() -> None:
+    with endless(seconds=60, most=3) as url, contextlib.ExitStack() as connections:
+        first, *others = (asks(url, connections) for _ in range(3))
+        assert [answer for _, answer in (first, *others)] == [b"HTTP/1.1 200 OK"] * 3
+        assert asks(url, connections)[1] == b"HTTP/1.1 503 Service Unavailable"
+        first[0].close()
+        while (answer := asks(url, connections)[1]) != b"HTTP/1.1 200 OK":
+            assert answer == b"HTTP/1.1 503 Service Unavailable"
+            time.sleep(0.1)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system cannot be told to end them")
+def test_a_client_that_takes_nothing_is_ended_and_makes_room() -> None:
+    with endless(seconds=2, most=1) as url, contextlib.ExitStack() as connections:
+        stalled, answer = asks(url, connections)
+        assert answer == b"HTTP/1.1 200 OK"
+        assert asks(url, connections)[1] == b"HTTP/1.1 503 Service Unavailable"
+        while asks(url, connections)[1] != b"HTTP/1.1 200 OK":
+            time.sleep(0.1)
+        with contextlib.suppress(ConnectionError):
+            while stalled.recv(1 << 20):  # what had come, and then an end or a reset
+                pass
 
 
 def test_a_text_that_is_being_written_is_not_ended_with_them(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

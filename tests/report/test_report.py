@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -174,6 +175,20 @@ def test_samples_are_side_by_side_with_what_is_copied(run_dir: Path) -> None:
     assert f"{len(planted)} characters, in the sample of temperature 0.5" in page.texts["copied"]
     assert "100.0%" in page.texts["copied"]
     assert "the validation text, to compare" in page.texts["copied"]
+
+
+def test_the_head_says_how_good_the_model_is(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    known = json.loads((run_dir / "baselines.json").read_text())
+    best = min(json.loads(line)["val_loss"] or 99 for line in (run_dir / "metrics.jsonl").read_text().splitlines())
+    bare = f"{best / math.log(2):.2f} bits a character on text it has not seen"
+    beside = f" (letter frequencies {known['letters']:.2f}, bzip2 {known['bzip2']:.2f}, xz {known['xz']:.2f})"
+    assert report(run_dir).texts["words"] == f"{bare}{beside}; still learning: more minutes would help"
+    (run_dir / "baselines.json").write_text(HOSTILE)
+    (run_dir / "status.json").unlink()
+    assert report(run_dir).texts["words"] == bare
+    assert "baselines.json is passed over" in caplog.text
+    (run_dir / "metrics.jsonl").write_text("")
+    assert "words" not in report(run_dir).texts
 
 
 def test_without_its_text_a_run_still_has_curves_and_samples(

@@ -11,7 +11,7 @@ import pytest
 import charrnn
 from charrnn.cli import main
 from charrnn.run.checkpoint import FORMAT
-from tests.conftest import make_text, rows_of, status
+from tests.conftest import make_text, rows_of, seal, status
 
 MADE = Path(__file__).parent / "fixtures" / "run-of-checkpoint-format-2"
 """40 steps of charrnn 0.1.0 before its modules were in folders, on `make_text(4000)`."""
@@ -52,13 +52,53 @@ def test_it_goes_on_where_it_was(run_dir: Path) -> None:
     assert status(run_dir)["state"] == "finished"
 
 
-@pytest.mark.parametrize("command", ["sample", "eval", "export", "train"])
-def test_one_of_another_format_is_refused_in_a_line(command: str, run_dir: Path, capsys: Output) -> None:
-    for manifest in run_dir.glob("checkpoints/*/manifest.json"):
-        manifest.write_text(manifest.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT + 1}'))
-    args = {"eval": ["--split", "val"], "export": ["model"]}.get(command, [])
-    flags = ["--run-dir", str(run_dir), "--resume"] if command == "train" else [str(run_dir), *args]
-    assert main([command, *flags]) == 1
+COMMANDS = {
+    "sample": ["run"],
+    "eval": ["run", "--split", "val", "--trust"],
+    "export": ["run", "model"],
+    "report": ["run"],
+    "train": ["--run-dir", "run", "--resume"],
+}
+
+
+def refused(command: str, capsys: Output) -> str:
+    """The one line that a command says of the run."""
+    assert main([command, *COMMANDS[command]]) == 1
     said = capsys.readouterr().err
+    assert said.startswith("error: ")
     assert said.count("\n") == 1
-    assert f"has format {FORMAT + 1}; this version reads format {FORMAT}" in said
+    return said
+
+
+@pytest.mark.parametrize("other", [1, FORMAT + 1])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_one_of_another_format_is_refused_in_a_line(command: str, other: int, run_dir: Path, capsys: Output) -> None:
+    """Whatever else its files have then."""
+    for name in ("manifest.json", "training.json"):
+        for path in run_dir.glob(f"checkpoints/*/{name}"):
+            path.write_text(json.dumps({"format": other, "something": "else"}))
+    said = refused(command, capsys)
+    assert f"has format {other}; this version reads format {FORMAT}: use the charrnn that wrote it, or start" in said
+
+
+def test_a_run_with_a_setting_of_a_newer_version_says_what_to_do(run_dir: Path, capsys: Output) -> None:
+    config = json.loads((run_dir / "config.json").read_text())
+    (run_dir / "config.json").write_text(json.dumps(config | {"rotary": True}))
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    said = refused("train", capsys)
+    assert f"run/config.json has a setting 'rotary' that charrnn {charrnn.__version__} does not know: " in said
+    assert "go on with the version that wrote it, or start a new run in another --run-dir" in said
+    assert {path: path.read_bytes() for path in before} == before
+    # What needs no settings does not mind.
+    assert main(["sample", "run", "--length", "5"]) == 0
+    assert main(["runs", "."]) == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_model_with_a_shape_of_a_newer_version_says_what_to_do(command: str, run_dir: Path, capsys: Output) -> None:
+    for folder in run_dir.glob("checkpoints/*"):
+        shape = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(shape | {"rotary": True}))
+        seal(folder)
+    told = "config.json: rotary: is not known to this version: use the charrnn that wrote it"
+    assert told in refused(command, capsys)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -345,6 +346,43 @@ def test_what_a_killed_start_left_is_no_run(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} - {"work"} == {
         ".lock", "checkpoints", METRICS, SAMPLES, "status.json", "vocab.json"
     }  # fmt: skip
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from charrnn.run.folder import write_text
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write_text(Path(sys.argv[1]), "half")
+"""
+
+
+@pytest.mark.parametrize("name", ["status.json", "report.html", "[a].json"])
+def test_what_a_killed_write_left_is_removed(name: str, tmp_path: Path) -> None:
+    def leave() -> Path:
+        done = subprocess.run([sys.executable, "-c", KILLED, str(run / name)], check=False)
+        assert done.returncode == -signal.SIGKILL
+        (left,) = run.glob(".*.tmp")
+        return left
+
+    run = tmp_path / "run"
+    run.mkdir()
+    # By the next job at once, ...
+    leave()
+    (run / ".mine.tmp").mkdir()
+    opened(run).close()
+    assert {path.name for path in run.iterdir()} == {".lock", ".mine.tmp"}
+    (run / ".mine.tmp").rmdir()
+    # ... and by whoever writes that file, who may not be alone in that, when it is old.
+    left = leave()
+    write_text(run / name, "whole")
+    assert left.exists()
+    os.utime(left, (0, 0))
+    write_text(run / "another", "whole")
+    assert left.exists()
+    write_text(run / name, "whole again")
+    assert not left.exists()
+    assert (run / name).read_text() == "whole again"
 
 
 def test_a_refused_start_takes_what_it_wrote_along(tmp_path: Path) -> None:

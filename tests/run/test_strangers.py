@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xxhash
 from platformdirs import user_cache_path
 from safetensors.numpy import load_file, save_file
 
 from charrnn.cli import main
 from charrnn.model.lstm import CharLSTM
 from charrnn.run.checkpoint import find_model
-from charrnn.run.text import content_digest
-from charrnn.text.store import open_store
+from charrnn.text.store import SPLITS, open_store
 from charrnn.text.store_builder import build_store
-from tests.conftest import make_text
+from tests.conftest import make_text, seal
 from tests.run.test_earlier_versions import MADE
 
 Output = pytest.CaptureFixture[str]
@@ -39,18 +39,6 @@ def gift() -> Path:
 
 def checkpoint_of(run: Path) -> Path:
     return find_model(run)
-
-
-def seal(folder: Path) -> None:
-    """Makes the manifest of a checkpoint that of what is in it now, as whoever made it could."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["sha256"] = {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        for name in manifest["sha256"]
-        if (folder / name).is_file()
-    }
-    path.write_text(json.dumps(manifest))
 
 
 def change(run: Path, name: str, how: Callable[[Any], Any]) -> None:
@@ -162,9 +150,9 @@ def make_store(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("where", ["cache", "run"])
+@pytest.mark.parametrize("where", ["cache", "store", "store-0123abcd"])
 def test_text_in_the_cache_or_in_the_run_opens_without_a_word(where: str, gift: Path, capsys: Output) -> None:
-    make_store(user_cache_path("charrnn") / "stores" / "any" if where == "cache" else gift / "store")
+    make_store(user_cache_path("charrnn") / "stores" / "any" if where == "cache" else gift / where)
     for run in (str(gift), str(checkpoint_of(gift))):
         assert main(["eval", run, "--split", "val"]) == 0
         assert json.loads(capsys.readouterr().out)["characters"] == 399
@@ -213,10 +201,16 @@ def test_a_store_that_is_not_what_it_says_is_passed_over(
     assert main(["report", "gift"]) == 0
 
 
+def forged_digest(store: Path) -> str:
+    """The digest of what a store holds, as whoever made it can have it in its store.json."""
+    parts = [xxhash.xxh3_128((store / f"{split}.bin").read_bytes()).hexdigest() for split in SPLITS]
+    return hashlib.sha256("\n".join([open_store(store).vocab.digest, *parts]).encode()).hexdigest()
+
+
 def test_ids_beyond_the_vocabulary_are_refused_whatever_the_digest_says(gift: Path, capsys: Output) -> None:
     store = make_store(gift / "store")
     unlike(store, "ids")
-    digest = content_digest(open_store(store))
+    digest = forged_digest(store)
     manifest = json.loads((store / "store.json").read_text()) | {"digest": digest}
     (store / "store.json").write_text(json.dumps(manifest))
     change(gift, "training.json", lambda training: {**training, "text": digest})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate import Accelerator
+from markdown import markdown
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from charrnn.model.folder import MODEL_FILES
+from charrnn.outside.printable import printable
+from charrnn.run.trackers import TensorBoard
 from tests.conftest import DIRECT, SMALL, program, rows_of, run, start, status, train_here, wait_until
 
 FLAGS = (*SMALL, "--epochs", "2", "--temperatures", "0.5", "1", "--log-every", "20", "--run-dir", "run")
@@ -125,6 +130,25 @@ def test_a_tensorboard_run_holds_every_epochs_samples(text_file: Path, capsys: p
         for event, row in zip(shown, expected, strict=True):
             text = event.tensor_proto.string_val[0].decode()
             assert "".join(line.removeprefix("    ") for line in text.splitlines(True)) == row["prompt"] + row["text"]
+
+
+def test_no_line_of_a_text_leaves_its_block_in_tensorboard() -> None:
+    """Whatever ends a line anywhere: behind it Markdown would be obeyed."""
+    breaks = ["\r", "\r\n", "\n", "\n\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\n \n"]
+    text = "".join(f"one{each}# two\n{each}[x](http://x){each}<b>{each}* y" for each in breaks)
+    row = {"step": 1, "epoch": 1.0, "temperature": 1.0, "prompt": "\r# a", "text": text, "val_loss": None}
+    tracker = TensorBoard(Accelerator(cpu=True), Path("run"))
+    tracker.start("words", "run", {})
+    tracker.log_samples([row], [[]], 1)
+    tracker.finish(failed=False)
+    events = EventAccumulator("run/tensorboard", size_guidance={"tensors": 0})
+    events.Reload()
+    (event,) = events.Tensors("samples/temperature 1.0/text_summary")
+    shown = event.tensor_proto.string_val[0].decode()
+    assert all(line.startswith("    ") for line in shown.splitlines())
+    assert "".join(line.removeprefix("    ") for line in shown.splitlines(True)) == printable(row["prompt"] + text)
+    page = markdown(shown, extensions=["tables", "fenced_code"])  # as TensorBoard reads it
+    assert re.fullmatch(r"<pre><code>[^<]*</code></pre>\s*", page)
 
 
 def test_a_tracker_that_is_not_installed_is_one_line(

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.errors import VocabularyError
 from charrnn.text import opening
 from charrnn.text.opening import open_text
 from charrnn.text.plugins import Corpora
 from charrnn.text.store import TokenStore
+from charrnn.text.vocab import Vocabulary
 from tests.conftest import make_text
 
 PLUGIN = """
@@ -143,3 +145,14 @@ def test_a_run_that_keeps_its_text_reads_a_respelled_one_from_the_cache() -> Non
     respelled = opened(f"files:{Path('a.txt').absolute()}")
     assert respelled.folder != Path("run/store").absolute()
     assert respelled.digest == first.digest
+
+
+def test_a_vocabulary_that_grew_has_a_store_of_its_own() -> None:
+    Path("a.txt").write_text("badge " * 100)
+    specs, corpora, run_dir = [["files:a.txt"], [], []], Corpora(), Path("run")
+    grown = open_text(specs, corpora, run_dir, Vocabulary("bx"), grow=True)
+    assert grown.vocab == Vocabulary(" abdegx")
+    assert open_text(specs, corpora, run_dir, Vocabulary("bx"), grow=True).folder == grown.folder
+    assert open_text(specs, corpora, run_dir, Vocabulary("by"), grow=True).vocab == Vocabulary(" abdegy")
+    with pytest.raises(VocabularyError, match="'a'"):
+        open_text(specs, corpora, run_dir, Vocabulary("bx"))

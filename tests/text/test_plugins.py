@@ -99,6 +99,9 @@ def test_the_documented_plugin_works_unpackaged_from_the_working_folder() -> Non
     shown = charrnn("corpora", "show", "haiku:poems", "--plugin", "haiku").stdout
     joined = Path("poems/a.txt").read_text(encoding="utf-8") + "\n" + Path("poems/b.txt").read_text(encoding="utf-8")
     assert shown == joined
+    told = error("corpora", "show", "haiku:poem", "--plugin", "haiku")
+    assert "No such file or directory" in told
+    assert "/poem'" in told
 
 
 def test_the_documented_plugin_for_large_text(

@@ -268,6 +268,18 @@ def test_a_given_vocabulary_is_used_as_it_is(folder: Path) -> None:
     assert left(folder / "other") == set()
 
 
+def test_a_given_vocabulary_grows_only_if_it_may(folder: Path) -> None:
+    store = build(folder, "badge", vocab=Vocabulary("bdx"), grow=True, val_fraction=0.4)
+    assert store.vocab == Vocabulary("abdegx")
+    assert texts(store) == ["bad", "ge", ""]
+    assert store.digest == build(folder, "badge", vocab=Vocabulary("abdegx"), val_fraction=0.4).digest
+    unknown = Vocabulary("bdx", has_unknown=True)
+    assert build(folder, "badge", vocab=unknown, grow=True).vocab == unknown
+    # The normal form of the vocabulary comes first.
+    composed = Vocabulary("ab", normal_form="NFC")
+    assert build(folder, "ae\u0301", vocab=composed, grow=True).vocab == Vocabulary("abé", normal_form="NFC")
+
+
 @pytest.mark.parametrize(
     "options",
     [

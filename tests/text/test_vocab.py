@@ -209,3 +209,18 @@ def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path, content: bytes)
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         Vocabulary.load(tmp_path / "vocab.json")
+
+
+@given(some_text, any_text)
+def test_a_vocabulary_grows_by_what_it_lacks(known: str, text: str) -> None:
+    vocab = of(known)
+    grown = vocab.grown(text)
+    assert set(grown.characters) == {*known, *text}
+    assert grown.missing(known + text) == ""
+    assert vocab.grown(known) == vocab
+    assert grown.missing(vocab.missing(text)) == ""
+
+
+def test_with_unknown_or_a_normal_form_it_keeps_them() -> None:
+    assert Vocabulary("ab", has_unknown=True).grown("xyz") == Vocabulary("ab", has_unknown=True)
+    assert Vocabulary("bx", normal_form="NFC").grown("éa") == Vocabulary("abxé", normal_form="NFC")

@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import CorpusError
-from charrnn.training.rows import RowBatches, Window, rows_of_rank
+from charrnn.training.rows import PIECE, RowBatches, Window, rows_of_rank, thinned
 
 
 @st.composite
@@ -115,3 +115,22 @@ def test_a_text_without_a_pair_of_characters_only_needs_more_text(num_tokens: in
     with pytest.raises(CorpusError, match="more text") as caught:
         RowBatches(text_of(num_tokens), 1, 1, range(1))
     assert not re.search(r"--(batch-size|seq-length) \d", str(caught.value)), "no flag helps here"
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.integers(2 * PIECE, 20 * PIECE))
+@settings(max_examples=20)
+def test_a_thinned_text_is_read_in_pieces_from_all_over_it(num_rows: int, thin: int, num_tokens: int) -> None:
+    tokens = np.arange(num_tokens, dtype=np.uint32)
+    batches = RowBatches(tokens, num_rows, 64, range(num_rows), thin)
+    kept = np.concatenate(
+        [np.arange(start, min(start + PIECE, num_tokens - 1)) for start in range(0, num_tokens - 1, thin * PIECE)]
+    )
+    assert thinned(num_tokens - 1, thin) == len(kept)
+    epoch = read(batches, 64, batches.row_length)
+    np.testing.assert_array_equal(np.sort(epoch.x_TB.ravel()), kept[: num_rows * batches.row_length])
+    np.testing.assert_array_equal(epoch.y_TB, epoch.x_TB + 1)
+    # Where a row comes to another piece, and nowhere else, it forgets.
+    jumps = np.argwhere(np.diff(epoch.x_TB, axis=0) != 1)
+    jumped = {(int(t) + 1, int(row)) for t, row in jumps}
+    assert jumped <= set(epoch.seams)
+    assert all(epoch.x_TB[t, row] % PIECE == 0 for t, row in epoch.seams) or thin == 1

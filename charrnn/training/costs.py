@@ -1,0 +1,119 @@
+"""What training costs on this machine: seconds of a step and of what comes between steps, measured by doing it."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass, replace
+
+from charrnn.config.settings import TrainConfig
+from charrnn.distributed.collectives import on_main
+from charrnn.model.evaluation import WARM_UP, WINDOW, loss_sum, num_rows_for, part_of
+from charrnn.model.sampling import default_prompt, generate
+from charrnn.training.job import Job
+from charrnn.training.loop import take_step
+from charrnn.training.optimizer import make_optimizer
+from charrnn.training.state import TrainingState
+from charrnn.training.step import Learner
+
+WARM_UP_STEPS = 2
+"""Steps before the clock starts: the first ones allocate memory, and choose kernels."""
+MOST_STEPS = 100
+SAMPLED = 50
+"""Characters written to measure how long a sample takes."""
+BYTES_PER_SECOND = 2e8
+"""A cautious disk's, of checkpoints that are flushed; each has three numbers a weight."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of a step, of an evaluation's window, of a character of a sample, and of a checkpoint."""
+
+    step: float
+    eval_window: float
+    character: float
+    checkpoint: float
+
+
+def measure(job: Job, seconds: float) -> Costs:
+    """The costs of a job, from about so many seconds of steps on a copy of it; the main process's clock decides.
+
+    Nothing of the job changes: what its own steps compute does not depend on whether they were rehearsed.
+    """
+    scaler = job.accelerator.scaler
+    scale = scaler.state_dict() if scaler else {}
+    rehearsal = _copy(job)
+    step = _seconds_per_step(rehearsal, WARM_UP_STEPS)
+    # The same number on all processes: each step is one of all of them.
+    num_steps = on_main(job.accelerator, lambda: max(1, min(MOST_STEPS, round(seconds / max(step, 1e-6)))))
+    step = _seconds_per_step(rehearsal, num_steps)
+    if scaler:
+        scaler.load_state_dict(scale)
+    saving = 0.05 + 12 * sum(parameter.numel() for parameter in job.model.parameters()) / BYTES_PER_SECOND
+    costs = Costs(step, _seconds_per_window(job), _seconds_per_character(job), saving)
+    return on_main(job.accelerator, lambda: costs)
+
+
+def _copy(job: Job) -> Job:
+    model, config = copy.deepcopy(job.model), job.config
+    optimizer = make_optimizer(config.optimizer, model.parameters(), config.learning_rate, config.weight_decay)
+    learner = Learner(job.accelerator, model, optimizer)
+    return replace(job, learner=learner, state=TrainingState.at_start(learner, job.state.own_rows, config.batch_size))
+
+
+def _seconds_per_step(job: Job, num_steps: int) -> float:
+    """The mean of some steps; reading the loss waits until the device has done them."""
+    began = time.perf_counter()
+    for _ in range(num_steps):
+        take_step(job, save_due=False)
+    float(job.state.loss_sum)
+    return (time.perf_counter() - began) / num_steps
+
+
+def _seconds_per_window(job: Job) -> float:
+    tokens = job.store.val[: 32 * WARM_UP + 1]
+    if len(tokens) < 2:
+        return 0.0
+    num_rows = num_rows_for(len(tokens))
+    per_row, _ = part_of(len(tokens), num_rows, 0)
+    loss_sum(job.model, tokens[: num_rows + 1], range(num_rows), num_rows)
+    began = time.perf_counter()
+    loss_sum(job.model, tokens, range(num_rows), num_rows)
+    return (time.perf_counter() - began) / (math.ceil(min(WARM_UP, per_row) / WINDOW) + math.ceil(per_row / WINDOW))
+
+
+def _seconds_per_character(job: Job) -> float:
+    if not job.accelerator.is_main_process or not job.config.sample_length:
+        return 0.0
+    began = time.perf_counter()
+    for _ in generate(job.model, job.store.vocab, default_prompt(job.store.vocab), length=SAMPLED, seed=0):
+        pass
+    return (time.perf_counter() - began) / SAMPLED
+
+
+def eval_seconds(costs: Costs, num_tokens: int, num_characters: int) -> float:
+    """Seconds of an evaluation of a validation text, or of so many characters of it."""
+    if num_tokens < 2:
+        return 0.0
+    per_row, _ = part_of(num_tokens, num_rows_for(num_tokens), num_characters)
+    return costs.eval_window * (math.ceil(WARM_UP / WINDOW) + math.ceil(per_row / WINDOW))
+
+
+def sample_seconds(costs: Costs, config: TrainConfig) -> float:
+    """Seconds of the samples of all temperatures."""
+    return costs.character * config.sample_length * len(config.temperatures)
+
+
+def run_seconds(costs: Costs, config: TrainConfig, num_val: int, num_steps: int, epochs: float) -> float:
+    """Seconds of so many steps that make so many epochs, with all that is due between them."""
+    ends = math.ceil(epochs)
+    evaluations = ends + (num_steps // config.eval_every if config.eval_every else 0)
+    samples = ends + (num_steps // config.sample_every if config.sample_every else 0)
+    saves = evaluations + (num_steps // config.checkpoint_every if config.checkpoint_every else 0)
+    return (
+        num_steps * costs.step
+        + evaluations * eval_seconds(costs, num_val, config.val_characters)
+        + samples * sample_seconds(costs, config)
+        + saves * costs.checkpoint
+    )

@@ -1,0 +1,95 @@
+"""Before the first step: the plan of a run that has minutes, and for every run how long it will take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from accelerate import Accelerator
+
+from charrnn.config.settings import TrainConfig
+from charrnn.distributed.collectives import on_each, on_main
+from charrnn.distributed.stopping import StopRequest
+from charrnn.outside.printable import quoted
+from charrnn.run.baselines import MOST
+from charrnn.run.folder import CONFIG, RunFolder
+from charrnn.run.terminal import duration
+from charrnn.training import planning
+from charrnn.training.costs import Costs, measure, run_seconds
+from charrnn.training.job import Job
+from charrnn.training.planning import Task
+from charrnn.training.preparation import Earlier, Inputs, prepare
+
+PROBED = (256, 512, 1024)
+"""Cells whose speed is measured before a plan; that of other sizes lies between."""
+PROBE, LONGEST_PROBE = 0.005, 0.3
+"""The share of the time for which each of these is measured, and the most, in seconds."""
+FINAL_PROBE, LONGEST_FINAL_PROBE = 0.03, 3.0
+"""The same for the size that was chosen."""
+COMPRESSED_PER_SECOND = 1_000_000
+"""Characters that the compressors at the end of a run take in a second, more or less."""
+FORECAST_SECONDS = 0.3
+"""How long the speed of a run is measured whose settings are known."""
+A_GUESS = Costs(step=0.03, eval_window=0.03, character=3e-4, checkpoint=0.1)
+
+
+def make_plan(
+    accelerator: Accelerator, run: RunFolder, inputs: Inputs, stop: StopRequest, began: float
+) -> tuple[Inputs, list[str]]:
+    """The inputs with the settings that are best for their minutes, which began at a time of the monotonic clock.
+
+    Returns the lines that say it, too. All processes measure together, and the main one's clock decides.
+    """
+    config, store = inputs.config, inputs.store
+    left = on_main(accelerator, lambda: began + 60 * float(config.minutes) - time.monotonic())
+    left -= min(MOST, len(store.train) + len(store.val)) / COMPRESSED_PER_SECOND
+    device = (64, 64) if accelerator.device.type == "cuda" else (16, 32)
+    task = Task(len(store.train), len(store.val), max(1.0, left), *device)
+
+    def probe(size: int, cost: Costs, seconds: float) -> Costs:
+        sized = planning.plan(config.model_copy(update={"hidden_size": size}), task, {size: cost})
+        job = on_each(
+            accelerator, lambda: (prepare(accelerator, run, replace(inputs, config=sized), Earlier(), stop), {})
+        )
+        return measure(job, seconds)
+
+    costs: dict[int, Costs] = {}
+    for size in PROBED if "hidden_size" in planning.free(config) else (config.hidden_size,):
+        costs[size] = probe(size, A_GUESS, min(LONGEST_PROBE, PROBE * task.seconds))
+    size = planning.plan(config, task, costs).hidden_size
+    cost = probe(size, planning.cost_of(size, costs), min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds))
+    chosen = planning.plan(config.model_copy(update={"hidden_size": size}), task, {size: cost})
+    later = planning.plan(config, replace(task, seconds=10 * task.seconds), costs)
+    lines = [f"planned for {float(config.minutes):g} minutes: {said(chosen)}"]
+    if planning.seconds_of(chosen, task, cost) < 0.8 * task.seconds:
+        lines.append("more time would not help with a text of this size: more text would")
+    else:
+        lines.append(f"with {10 * float(config.minutes):g} minutes: {said(later)}")
+    lines.append(f"the same again: charrnn train --config {quoted(run.path / CONFIG)}")
+    return replace(inputs, config=chosen.model_copy(update={"minutes": ""})), lines
+
+
+def said(config: TrainConfig) -> str:
+    """A plan in words."""
+    share = f"{1 / config.thin:.1%} of the text, from all over it, " if config.thin > 1 else "the text "
+    how_often = f"read {config.epochs:g} times" if config.epochs > 1 else f"of which {config.epochs:.0%} is read"
+    shares = {"dropout": config.dropout, "DropConnect": config.drop_connect}
+    dropped = "".join(f", {name} {value:g}" for name, value in shares.items() if value)
+    layers = f"{config.num_layers} layers of " if config.num_layers > 1 else ""
+    return f"{layers}{config.hidden_size} cells, {share}{how_often}{dropped}"
+
+
+def forecast(job: Job) -> str:
+    """How many steps are left and how long they take, in words, measured for a moment; all processes call it."""
+    cost = measure(job, FORECAST_SECONDS)
+    whole = run_seconds(cost, job.config, len(job.store.val), job.total_steps(), job.total_epochs())
+    left = max(0.0, 1.0 - job.progress)
+    at = time.strftime("%H:%M", time.localtime(time.time() + left * whole))
+    return f"{round(left * job.total_steps()):,} steps, about {duration(left * whole)}: done at {at}"
+
+
+def extended(job: Job, minutes: float) -> Job:
+    """The job of a finished run with a schedule of its own for more minutes; all processes call it."""
+    task = Task(len(job.store.train), len(job.store.val), 60 * minutes)
+    cost = measure(job, min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds))
+    return replace(job, config=planning.extended(job.config, job.epoch, task, cost))

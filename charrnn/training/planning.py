@@ -1,0 +1,204 @@
+"""The plan: which model, how often to read the text and how much to regularise, for a text, a machine and a time.
+
+The rules are arithmetic between anchor points that were found by trials (benchmarks/records/2026-11-26-plan.md). What
+the user gave stays, and the plan works around it.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.config.settings import TrainConfig
+from charrnn.model.evaluation import NUM_ROWS, WINDOW
+from charrnn.training.costs import Costs, eval_seconds, run_seconds, sample_seconds
+from charrnn.training.rows import thinned
+
+CHOSEN = (
+    *("hidden_size", "epochs", "thin", "batch_size", "seq_length", "dropout", "drop_connect", "learning_rate"),
+    *("schedule", "weight_decay", "eval_every", "val_characters", "sample_every", "precision"),
+)
+"""The settings that a plan chooses, if they are not given; the precision before all others."""
+
+SIZES = (128, 192, 256, 384, 512, 768, 1024)
+"""Cells that a plan chooses from."""
+
+EPOCHS = tuple(
+    round(mantissa / 100 * 10**power, 6)
+    for power in (-2, -1, 0, 1)
+    for mantissa in (*range(100, 200, 5), *range(200, 500, 10), *range(500, 1000, 20))
+)
+"""Epochs that a plan chooses from: coarse, so that machines that are much alike get the same plan."""
+
+FEWEST, SHARE = 5, 0.1
+"""Evaluations and samples that a run has at least, and the share of the time that either may take."""
+SECONDS_BETWEEN = {"eval_every": (30, 10), "sample_every": (15, 20)}
+"""Seconds from one to the next, and how many there are at most, where epochs do not bring more."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a plan is for: characters to train on and to validate, seconds, and the device's rows and window."""
+
+    train: int
+    val: int
+    seconds: float
+    rows: int = 16
+    window: int = 32
+
+
+def free(config: TrainConfig) -> set[str]:
+    """The settings that a plan may choose: those that neither the user nor a preset gave."""
+    names = {"epochs"} if config.preset else set(CHOSEN)
+    names -= {"hidden_size"} if config.tie_weights else set()
+    names -= {"epochs", "thin"} if config.max_steps else set()
+    return names - config.model_fields_set
+
+
+def plan(config: TrainConfig, task: Task, costs: Mapping[int, Costs]) -> TrainConfig:
+    """The settings with the lowest held-out loss that is to be had; ``costs`` are those of one or more sizes."""
+    sizes = SIZES if "hidden_size" in free(config) else (config.hidden_size,)
+    plans = [_longest(config, task, size, cost_of(size, costs)) for size in sizes]
+    if "epochs" in free(config):
+        worth = [each for each in plans if read_by(each, task) >= need(each.hidden_size, task)]
+    else:  # a size is worth its time if it is ready in time
+        worth = [each for each in plans if seconds_of(each, task, cost_of(each.hidden_size, costs)) <= task.seconds]
+    return (worth or plans[:1])[-1]
+
+
+def read_by(config: TrainConfig, task: Task) -> int:
+    """The characters that a run reads."""
+    return num_steps(config, task.train) * config.batch_size * config.seq_length
+
+
+def num_steps(config: TrainConfig, num_train: int) -> int:
+    """The steps of a run over a text of so many characters to train on."""
+    if config.max_steps:
+        return config.max_steps
+    row_length = thinned(num_train - 1, config.thin) // config.batch_size
+    mean_length = ((config.min_seq_length or config.seq_length) + config.seq_length) / 2
+    return max(1, math.ceil(config.epochs * row_length / mean_length))
+
+
+def _longest(config: TrainConfig, task: Task, size: int, cost: Costs) -> TrainConfig:
+    """The plan for a model of a size: the most epochs that fit the time and are of use."""
+    names = free(config)
+
+    def with_(base: TrainConfig, **values: object) -> TrainConfig:
+        return base.model_copy(update={name: value for name, value in values.items() if name in names})
+
+    rows = min(task.rows, max(1, (task.train - 1) // task.window))
+    window = max(1, min(task.window, (task.train - 1) // rows))
+    base = with_(config, hidden_size=size, batch_size=rows, seq_length=window)
+    affordable = task.seconds / cost.step * base.batch_size * base.seq_length
+    base = with_(base, thin=max(1, int(0.8 * task.train / affordable)), val_characters=_val_characters(task, cost))
+
+    def lasting(epochs: float) -> TrainConfig:
+        found = with_(base, epochs=epochs)
+        return with_(found, **regularisation(found, task), **_pauses(found, task, cost))
+
+    choice = [epochs for epochs in EPOCHS if epochs <= most_epochs(task.train)]
+    too_long = bisect(choice, task.seconds, key=lambda epochs: seconds_of(lasting(epochs), task, cost))
+    return lasting(choice[max(0, too_long - 1)])
+
+
+def seconds_of(config: TrainConfig, task: Task, cost: Costs) -> float:
+    """The seconds of a whole run."""
+    return run_seconds(cost, config, task.val, num_steps(config, task.train), config.epochs)
+
+
+def extended(config: TrainConfig, epoch: float, task: Task, cost: Costs) -> TrainConfig:
+    """The settings that go on after an epoch with a schedule of their own, for the seconds of the task."""
+
+    def lasting(more: float) -> TrainConfig:
+        part = config.model_copy(update={"epochs": more, "max_steps": 0})
+        return part.model_copy(update=_pauses(part, task, cost))
+
+    too_long = bisect(EPOCHS, task.seconds, key=lambda more: seconds_of(lasting(more), task, cost))
+    more = EPOCHS[max(0, too_long - 1)]
+    return lasting(more).model_copy(update={"epochs": epoch + more, "schedule_start": epoch})
+
+
+def _val_characters(task: Task, cost: Costs) -> int:
+    """Characters of the validation text to measure: all, unless that takes more than its share of the time."""
+    if FEWEST * eval_seconds(cost, task.val, 0) <= SHARE * task.seconds:
+        return 0
+    windows = SHARE * task.seconds / FEWEST / cost.eval_window
+    return coarse(NUM_ROWS * WINDOW * max(1.0, windows - 2))
+
+
+def _pauses(config: TrainConfig, task: Task, cost: Costs) -> dict[str, int]:
+    """Evaluations and samples between the ends of epochs, where there are few."""
+    if config.epochs >= FEWEST:
+        return {}
+    steps = num_steps(config, task.train)
+    seconds = {
+        "eval_every": eval_seconds(cost, task.val, config.val_characters) + cost.checkpoint,
+        "sample_every": sample_seconds(cost, config),
+    }
+    pauses = {}
+    for name, (apart, most) in SECONDS_BETWEEN.items():
+        number = min(task.seconds / apart, most, SHARE * task.seconds / max(1e-9, seconds[name]))
+        pauses[name] = max(1, steps // max(FEWEST, int(number)))
+    return pauses
+
+
+def coarse(number: float) -> int:
+    """A whole number with two digits that count, rounded down."""
+    unit = 10 ** max(0, math.floor(math.log10(max(1.0, number))) - 1)
+    return int(number // unit * unit)
+
+
+def cost_of(size: int, costs: Mapping[int, Costs]) -> Costs:
+    """The costs of a model of so many cells: between and beyond those that were measured, powers of the size."""
+    sizes = sorted(costs)
+    if len(sizes) == 1:
+        return costs[sizes[0]]
+    right = min(max(1, int(np.searchsorted(sizes, size))), len(sizes) - 1)
+    low, high = sizes[right - 1], sizes[right]
+    share = math.log(size / low) / math.log(high / low)
+    pairs = zip(vars(costs[low]).values(), vars(costs[high]).values(), strict=True)
+    return Costs(*(a ** (1 - share) * b**share if a and b else 0.0 for a, b in pairs))
+
+
+# The rules.
+
+
+def between(points: Sequence[tuple[float, float]], x: float) -> float:
+    """A value on the lines between points, against the logarithm of x; beyond the ends that of the end."""
+    return float(np.interp(math.log(x), [math.log(at) for at, _ in points], [value for _, value in points]))
+
+
+MOST_EPOCHS = ((20e3, 20.0), (60e3, 20.0), (150e3, 15.0), (1e6, 12.0), (10e6, 10.0))
+"""Epochs after which nothing is gained, by characters to train on."""
+
+NEED = {128: 0.0, 192: 0.1e6, 256: 0.2e6, 384: 0.5e6, 512: 1.0e6, 768: 3e6, 1024: 9e6}
+"""Characters that a model has to read to be better than a smaller one that reads more in the same time."""
+
+DROPOUT = ((0.5, 0.0), (1.0, 0.05), (2.0, 0.1), (5.0, 0.2), (10.0, 0.3), (20.0, 0.5))
+
+
+def most_epochs(num_train: int) -> float:
+    """Epochs after which nothing is gained."""
+    return between(MOST_EPOCHS, max(1, num_train))
+
+
+def need(size: int, task: Task) -> float:
+    """The characters that a model of a size has to read to be worth its time on this text."""
+    return min(NEED.get(size, 0.0), 0.9 * most_epochs(task.train) * task.train)
+
+
+def regularisation(config: TrainConfig, task: Task) -> dict[str, object]:
+    """Dropout, DropConnect, learning rate, schedule and weight decay of a model that reads a text so often."""
+    rate = 4e-3 * (512 / config.hidden_size) ** 0.7 * (config.batch_size * config.seq_length / 512) ** 0.2
+    decay = 4.0 / (rate * num_steps(config, task.train))
+    return {
+        "dropout": round(between(DROPOUT, config.epochs / config.thin), 2),
+        "learning_rate": float(f"{rate:.2g}"),
+        "schedule": "trapezoid",
+        "weight_decay": float(f"{decay:.1g}"),
+    }

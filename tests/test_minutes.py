@@ -1,0 +1,119 @@
+"""Runs that have minutes: planned once, then as exact as any other; and a finished run that goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charrnn.train import main
+
+from .conftest import DIRECT, last_checkpoint, rows_of, run, start, torchrun, wait_until
+
+FLAGS = ("--tracker", "none", "--num-threads", "1", "--sample-length", "20")
+pytestmark = pytest.mark.slow
+
+
+def config(run_dir: str) -> dict[str, Any]:
+    """The settings of a run but for what is said of a call."""
+    values: dict[str, Any] = json.loads(Path(run_dir, "config.json").read_text(encoding="utf-8"))
+    return {name: value for name, value in values.items() if name not in ("resume", "run_dir", "config")}
+
+
+def measured(run_dir: str) -> list[dict[str, Any]]:
+    """The lines of metrics without what depends on the clock."""
+    rows = rows_of(Path(run_dir, "metrics.jsonl"))
+    return [{name: value for name, value in row.items() if name != "chars_per_second"} for row in rows]
+
+
+def test_a_planned_run_is_said_ends_in_time_and_is_repeated_by_its_configuration(
+    text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--corpus", f"files:{text_file}", *FLAGS)
+    assert main([*flags, "--minutes", "0.1", "--run-dir", "a"]) == 0
+    said = capsys.readouterr().out
+    for phrase in ("planned for 0.1 minutes: ", "with 1 minutes: ", "charrnn train --config a/config.json", "done at "):
+        assert phrase in said
+    planned = config("a")
+    assert (planned["preset"], planned["minutes"]) == ("", "")
+    rows = measured("a")
+    assert len([row for row in rows if row["val_loss"] is not None]) >= 5
+    assert rows[-1]["epoch"] == pytest.approx(planned["epochs"], rel=0.1)
+    assert main(["--config", "a/config.json", "--run-dir", "b"]) == 0
+    assert measured("b") == rows
+    assert "planned for" not in capsys.readouterr().out
+
+
+def test_flags_stay_and_the_plan_works_around_them(text_file: Path) -> None:
+    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--hidden-size", "24", "--dropout", "0.3")
+    assert main([*flags, "--minutes", "0.05", "--run-dir", "a"]) == 0
+    assert (config("a")["hidden_size"], config("a")["dropout"]) == (24, 0.3)
+
+
+def test_a_planned_run_that_was_interrupted_goes_on_with_its_plan_bit_for_bit(text_file: Path) -> None:
+    command = (*DIRECT, "--corpus", f"files:{text_file}", *FLAGS, "--minutes", "0.1", "--hidden-size", "32")
+    first = start([*command, "--run-dir", "a", "--checkpoint-every", "20"])
+    wait_until(lambda: len(rows_of(Path("a/metrics.jsonl"))) > 1, first)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(60) == 75
+    planned = config("a")
+    # With a minute that it has already, as a script that is started again says it.
+    run([*DIRECT, "--run-dir", "a", "--resume", "--minutes", "0.1"])
+    assert config("a") == planned
+    run([*DIRECT, "--config", "a/config.json", "--run-dir", "b"])
+    assert measured("a") == measured("b")
+    one, other = (last_checkpoint(Path(name)) / "model.safetensors" for name in "ab")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_run_that_died_before_its_first_checkpoint_keeps_its_plan(text_file: Path) -> None:
+    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--run-dir", "a")
+    first = start([*DIRECT, *flags, "--minutes", "0.5"])
+    wait_until(lambda: Path("a/config.json").exists(), first)
+    first.kill()
+    first.wait()
+    planned = config("a")
+    assert main([*flags, "--minutes", "0.05", "--resume", "--max-steps", "3"]) == 0
+    kept = {name: value for name, value in config("a").items() if name != "max_steps"}
+    assert kept == {name: value for name, value in planned.items() if name != "max_steps"}
+
+
+def test_a_finished_run_goes_on_for_more_minutes_and_only_with_a_plus(
+    text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--hidden-size", "32", "--max-steps", "40", "--run-dir", "a")
+    assert main(flags) == 0
+    before = measured("a")
+    assert main(["--run-dir", "a", "--resume", "--minutes", "0.1"]) == 0
+    assert measured("a") == before
+    capsys.readouterr()
+    assert main(["--run-dir", "a", "--resume", "--minutes", "+0.1"]) == 0
+    rows = measured("a")
+    assert rows[: len(before)] == before
+    assert rows[-1]["step"] > 40
+    # A schedule of its own: the learning rate, which had gone down, is up again, and goes down at the end.
+    rates = [row["learning_rate"] for row in rows]
+    assert max(rates[len(before) :]) > 10 * rates[len(before) - 1]
+    assert rates[-1] < max(rates[len(before) :]) / 10
+    assert config("a")["schedule_start"] == pytest.approx(before[-1]["epoch"], abs=1e-3)
+    # And it is finished again.
+    assert main(["--run-dir", "a", "--resume"]) == 0
+    assert measured("a") == rows
+
+
+def test_processes_plan_together(text_file: Path) -> None:
+    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--minutes", "0.1", "--run-dir", "a")
+    done = run(torchrun(2), *flags)
+    assert done.stdout.count("planned for") == 1
+    run([*DIRECT, "--config", "a/config.json", "--run-dir", "b"])
+    one, other = (measured(name)[-1]["val_loss"] for name in "ab")
+    assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_a_text_of_a_few_characters_is_planned_too(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("to be, or not to be\n" * 3, encoding="utf-8")
+    assert main(["--corpus", f"files:{tmp_path}/short.txt", *FLAGS, "--minutes", "0.05", "--run-dir", "a"]) == 0
+    assert measured("a")[-1]["val_loss"] is not None

@@ -1,0 +1,168 @@
+"""The plan: what is chosen for a text, a time and a machine, that what was given stays, and what a begun run keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.config.settings import TrainConfig
+from charrnn.config.sources import resolve
+from charrnn.training import planning
+from charrnn.training.costs import Costs, eval_seconds
+from charrnn.training.planning import (
+    CHOSEN,
+    EPOCHS,
+    FEWEST,
+    SHARE,
+    SIZES,
+    Task,
+    between,
+    coarse,
+    cost_of,
+    extended,
+    free,
+    num_steps,
+    plan,
+    read_by,
+)
+from charrnn.training.rows import thinned
+
+MACHINE = {
+    size: Costs(step=8e-3 * (size / 256) ** 1.7, eval_window=0.03, character=3e-4, checkpoint=0.1)
+    for size in (256, 512, 1024)
+}
+"""A machine with two cores, more or less."""
+
+
+def planned(settings: Mapping[str, Any], task: Task, costs: Mapping[int, Costs] = MACHINE) -> TrainConfig:
+    return plan(resolve({"minutes": 1, **settings}, "laptop"), task, costs)
+
+
+def seconds_of(config: TrainConfig, task: Task) -> float:
+    cost = cost_of(config.hidden_size, MACHINE)
+    return planning.seconds_of(config, task, cost)
+
+
+@given(st.integers(2, 10**9), st.floats(6, 36_000))
+def test_any_text_and_time_has_a_plan_that_is_valid_and_fits(num_train: int, seconds: float) -> None:
+    task = Task(num_train, num_train // 9, seconds)
+    config = planned({}, task)
+    assert TrainConfig.from_values(config.model_dump()) == config
+    assert config.hidden_size in SIZES
+    assert config.epochs in EPOCHS
+    # A row holds a window, so that training can begin.
+    assert (thinned(num_train - 1, config.thin)) // config.seq_length >= config.batch_size
+    # All but the shortest run there is keep to their time.
+    if config.epochs > EPOCHS[0] and num_steps(config, num_train) > 1:
+        assert seconds_of(config, task) <= seconds
+
+
+@given(st.integers(100_000, 10**9), st.floats(30, 3600))
+def test_a_plan_evaluates_and_samples_at_least_five_times_in_a_tenth_of_the_time(
+    num_train: int, seconds: float
+) -> None:
+    task = Task(num_train, num_train // 9, seconds)
+    config = planned({}, task)
+    steps = num_steps(config, num_train)
+    for every in (config.eval_every, config.sample_every):
+        assert config.epochs >= FEWEST or steps // every >= FEWEST
+    cost = cost_of(config.hidden_size, MACHINE)
+    if config.epochs < FEWEST:
+        assert FEWEST * eval_seconds(cost, task.val, config.val_characters) <= 1.05 * SHARE * seconds
+
+
+def test_more_time_reads_no_less_and_takes_no_smaller_model() -> None:
+    for num_train in (20_000, 150_000, 1_000_000, 12_000_000, 10**9):
+        plans = [planned({}, Task(num_train, num_train // 9, seconds)) for seconds in (15, 60, 300, 1800, 36_000)]
+        sizes = [config.hidden_size for config in plans]
+        assert sizes == sorted(sizes)
+        losses_of_time = [read_by(config, Task(num_train, 0, 1)) * config.hidden_size for config in plans]
+        assert losses_of_time == sorted(losses_of_time)
+
+
+def test_a_tiny_text_ends_sooner_than_its_time() -> None:
+    task = Task(18_000, 2_000, 3600)
+    assert seconds_of(planned({}, task), task) < 1800
+
+
+def test_a_text_that_cannot_be_read_once_is_read_in_parts_from_all_over_it() -> None:
+    task = Task(10**9, 10**8, 300)
+    config = planned({}, task)
+    assert config.thin > 10
+    assert 0.4 < config.epochs <= 2
+    assert 0 < config.val_characters < 10**8
+
+
+GIVEN: dict[str, dict[str, Any]] = {
+    "hidden_size": {"hidden_size": 300},
+    "epochs": {"epochs": 2.5},
+    "dropout": {"dropout": 0.0},
+    "rate and decay": {"learning_rate": 1e-3, "weight_decay": 0.0},
+    "rows and window": {"batch_size": 3, "seq_length": 50},
+    "evaluations": {"eval_every": 7, "sample_every": 9, "val_characters": 1000},
+    "steps": {"max_steps": 40},
+    "shape": {"num_layers": 2, "embedding_size": 16},
+    "tied": {"tie_weights": True, "embedding_size": 512},
+    "drawn windows": {"min_seq_length": 10},
+    "thin": {"thin": 3},
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_is_given_stays(name: str) -> None:
+    config = planned(GIVEN[name], Task(1_000_000, 100_000, 60))
+    assert {key: getattr(config, key) for key in GIVEN[name]} == GIVEN[name]
+    assert TrainConfig.from_values(config.model_dump()) == config
+
+
+def test_with_epochs_given_the_size_is_what_fits_them() -> None:
+    long, short = (planned({"epochs": epochs}, Task(1_000_000, 100_000, 300)).hidden_size for epochs in (8, 1))
+    assert long < short
+
+
+def test_a_preset_keeps_its_values_and_only_its_length_is_planned() -> None:
+    config = resolve({"preset": "laptop-long", "minutes": 5}, "laptop")
+    assert free(config) == {"epochs"}
+    chosen = plan(config, Task(1_000_000, 100_000, 300), MACHINE)
+    changed = {name for name in TrainConfig.model_fields if getattr(chosen, name) != getattr(config, name)}
+    assert changed == {"epochs"}
+
+
+def test_a_whole_configuration_has_nothing_to_plan() -> None:
+    chosen = planned({}, Task(1_000_000, 100_000, 300)).model_copy(update={"minutes": ""})
+    again = resolve(chosen.model_dump(), "laptop")
+    assert again.model_dump() == chosen.model_dump()
+    assert not again.minutes
+
+
+def test_all_that_is_chosen_is_a_setting() -> None:
+    assert set(CHOSEN) <= set(TrainConfig.model_fields)
+
+
+def test_more_minutes_go_on_with_a_schedule_of_their_own() -> None:
+    task = Task(1_000_000, 100_000, 60)
+    config = planned({}, task).model_copy(update={"epochs": 4.0})
+    cost = cost_of(config.hidden_size, MACHINE)
+    more = extended(config, 4.002, task, cost)
+    assert more.schedule_start == 4.002
+    assert more.epochs > 4.002
+    steps_an_epoch = num_steps(more.model_copy(update={"epochs": 1.0}), task.train)
+    assert 0.8 * 60 < (more.epochs - 4.002) * steps_an_epoch * cost.step < 60
+
+
+def test_costs_between_and_beyond_those_measured_are_powers_of_the_size() -> None:
+    assert cost_of(512, MACHINE) == MACHINE[512]
+    for size in (64, 384, 2048):
+        assert math.isclose(cost_of(size, MACHINE).step, 8e-3 * (size / 256) ** 1.7, rel_tol=1e-9)
+    assert cost_of(700, {512: MACHINE[512]}) == MACHINE[512]
+
+
+def test_rules_lie_on_lines_between_their_points() -> None:
+    points = ((10.0, 1.0), (1000.0, 3.0))
+    assert [round(between(points, x), 6) for x in (1, 10, 100, 1000, 10**6)] == [1, 1, 2, 3, 3]
+    assert [coarse(x) for x in (1, 9.9, 12.9, 129, 98_765)] == [1, 9, 12, 120, 98_000]
