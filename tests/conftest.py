@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -75,6 +76,12 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    if torch := sys.modules.get("torch"):
+        # The tests that run beside this one want cores too: two threads here would spend their time waiting for each
+        # other. A command that was run in this process may have set more.
+        torch.set_num_threads(1)
+        for command in ("eval", "report"):
+            monkeypatch.setattr(f"charrnn.cli.{command}.share_of_cores", lambda: 1)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return
@@ -103,6 +110,19 @@ def torchrun(processes: int, *flags: str) -> list[str]:
 
 DIRECT = [sys.executable, "-m", "charrnn.train"]
 ACCELERATE = [program("accelerate"), "launch", "-m", "charrnn.train"]
+
+
+def train_here(*args: str | Path) -> int:
+    """The main command in this process, where its imports cost nothing: the exit code; signal handlers are put back."""
+    import charrnn.train
+
+    names = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+    handlers = {name: signal.getsignal(name) for name in names}
+    try:
+        return charrnn.train.main([*map(str, args)])
+    finally:
+        for name, handler in handlers.items():
+            signal.signal(name, handler)
 
 
 def run(
@@ -156,7 +176,7 @@ def seal(folder: Path) -> None:
 Wait = Callable[[], object]
 
 
-def wait_until(condition: Wait, process: subprocess.Popen[str], timeout: float = 60) -> None:
+def wait_until(condition: Wait, process: subprocess.Popen[str], timeout: float = 120) -> None:
     """Waits for a condition while a program runs; fails the test if the program ends or time runs out first."""
     import time
 

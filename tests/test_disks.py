@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-import charrnn.train
 from charrnn.cli import main
 from tests.conftest import (
     DIRECT,
@@ -27,6 +26,7 @@ from tests.conftest import (
     run,
     start,
     status,
+    train_here,
     wait_until,
 )
 
@@ -42,20 +42,11 @@ def text() -> Path:
     return path
 
 
-@pytest.fixture
-def train() -> Iterator[object]:
-    """The main command in this process; signal handlers are put back."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
-    yield None
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("train")]
+pytestmark = pytest.mark.slow
 
 
 def trained(*flags: str, corpus: str = "files:a.txt", code: int = 0) -> None:
-    assert charrnn.train.main([*FLAGS, "--corpus", corpus, *flags]) == code
+    assert train_here(*FLAGS, "--corpus", corpus, *flags) == code
 
 
 def store() -> Path:

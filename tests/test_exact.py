@@ -28,12 +28,15 @@ from tests.conftest import (
     start,
     status,
     torchrun,
+    train_here,
     wait_until,
 )
 
-STEPS = 500
+STEPS = 300
 FLAGS = (*SMALL, "--tracker", "none", "--log-every", "1", "--learning-rate", "3e-3", "--max-steps", str(STEPS))
 FLAGS += ("--checkpoint-every", "50", "--eval-every", "120", "--drop-connect", "0.1")
+SLOW = pytest.mark.slow
+"""For what starts so many processes, each with seconds of imports, that it takes longer than five seconds."""
 
 
 @pytest.fixture(scope="session")
@@ -91,33 +94,33 @@ def assert_close(one: Path, other: Path, tolerance: float) -> None:
     assert samples[0] == samples[1] != []
 
 
-@pytest.mark.parametrize("processes", [2, 3, 4])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=SLOW), pytest.param(4, marks=SLOW)])
 def test_any_number_of_processes_trains_alike(processes: int, unbroken: Callable[[int], Path]) -> None:
     assert_close(unbroken(1), unbroken(processes), 1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 3, 4])
-def test_tiny_shakespeare_for_300_steps(processes: int, tmp_path: Path) -> None:
+@pytest.fixture(scope="session")
+def shakespeare(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The folder of a run on a real text by so many processes."""
     text = SHARED / "text" / "tinyshakespeare.txt"
     if not text.exists():
         pytest.skip(f"{text} is not here")
     flags = ("--corpus", f"files:{text}", "--hidden-size", "64", "--batch-size", "16", "--learning-rate", "3e-3")
-    flags += (
-        "--max-steps",
-        "300",
-        "--log-every",
-        "1",
-        "--eval-every",
-        "100",
-        "--num-threads",
-        "1",
-        "--tracker",
-        "none",
-    )
-    run(DIRECT, *flags, "--run-dir", tmp_path / "one")
-    run(torchrun(processes), *flags, "--run-dir", tmp_path / "many")
-    assert_close(tmp_path / "one", tmp_path / "many", 1e-4)
+    flags += ("--max-steps", "300", "--log-every", "1", "--eval-every", "100", "--num-threads", "1")
+
+    @functools.cache
+    def run_dir(processes: int) -> Path:
+        folder = tmp_path_factory.mktemp("shakespeare") / str(processes)
+        run(command(processes), *flags, "--tracker", "none", "--run-dir", folder)
+        return folder
+
+    return run_dir
+
+
+@SLOW
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_tiny_shakespeare_for_300_steps(processes: int, shakespeare: Callable[[int], Path]) -> None:
+    assert_close(shakespeare(1), shakespeare(processes), 1e-4)
 
 
 def kill_at(command: list[str], run_dir: Path, step: int, *flags: str | Path) -> None:
@@ -141,7 +144,7 @@ def kill_tree(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("processes", [1, pytest.param(3, marks=SLOW)])
 def test_a_killed_run_resumes_bit_for_bit(
     processes: int, text_file: Path, tmp_path: Path, unbroken: Callable[[int], Path]
 ) -> None:
@@ -152,12 +155,13 @@ def test_a_killed_run_resumes_bit_for_bit(
     assert_same_run(unbroken(processes), tmp_path / "run")
 
 
+@SLOW
 def test_a_run_goes_on_with_other_numbers_of_processes(
     text_file: Path, tmp_path: Path, unbroken: Callable[[int], Path]
 ) -> None:
     flags = (*FLAGS, "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
-    kill_at(command(2), tmp_path / "run", 130, *flags)
-    kill_at(command(1), tmp_path / "run", 280, *flags, "--resume")
+    kill_at(command(2), tmp_path / "run", 80, *flags)
+    kill_at(command(1), tmp_path / "run", 170, *flags, "--resume")
     run(command(4), *flags, "--resume")
     assert_close(unbroken(1), tmp_path / "run", 1e-5)
 
@@ -183,7 +187,7 @@ def test_a_signal_saves_and_ends_with_a_code_of_its_own(
         assert_same_run(unbroken(1), tmp_path / "run")
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_evaluation_that_is_stopped_is_done_again(processes: int, text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text(text_file.read_text(encoding="utf-8") * 60, encoding="utf-8")
@@ -234,6 +238,7 @@ def test_a_trainer_whose_launcher_died_saves_and_ends(text_file: Path, tmp_path:
     assert (ended["state"], ended["reason"]) == ("preempted", "the launcher has died")
 
 
+@SLOW
 def test_torchrun_brings_a_job_back_in_the_same_run_folder(text_file: Path, unbroken: Callable[[int], Path]) -> None:
     process = start(torchrun(2, "--max-restarts", "2"), *FLAGS, "--corpus", f"files:{text_file}")
     wait_until(lambda: [f for f in Path("runs").glob("*/metrics.jsonl") if len(rows_of(f)) > 70], process)
@@ -246,6 +251,7 @@ def test_torchrun_brings_a_job_back_in_the_same_run_folder(text_file: Path, unbr
     assert_same_run(unbroken(2), run_dir)
 
 
+@SLOW
 def test_a_dead_process_takes_the_job_down(text_file: Path, tmp_path: Path) -> None:
     flags = (*FLAGS, "--corpus", f"files:{text_file}", "--max-steps", "100000", "--run-dir", tmp_path / "run")
     process = start(torchrun(3), *flags)
@@ -300,11 +306,12 @@ def is_training(run_dir: Path, process: subprocess.Popen[str]) -> bool:
     return values["state"] == "running" and process.pid in (values["pid"], values["launcher"]["pid"])
 
 
+@SLOW
 def test_three_kills(text_file: Path, tmp_path: Path) -> None:
     harness(1, 3, 1, text_file, tmp_path)
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.timeout(3600)
 def test_twenty_kills(text_file: Path, tmp_path: Path) -> None:
     harness(2, 20, 2, text_file, tmp_path, steps=100)
@@ -323,7 +330,7 @@ def test_processes_that_begin_with_different_models_do_not_train(
     flags = ("--tracker", "none", "--batch-size", "8", "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
     job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     started = []
-    for rank, model in enumerate([unbroken(1), unbroken(3)]):
+    for rank, model in enumerate(sorted((unbroken(1) / "checkpoints").glob("step-*"))[-2:]):
         environment = [f"{name}={value}" for name, value in {**job, "RANK": rank, "LOCAL_RANK": rank}.items()]
         started.append(start(["env", *environment, *DIRECT], *flags, "--init-from", model))
     outputs = [process.communicate(timeout=120)[0] for process in started]
@@ -334,8 +341,10 @@ def test_processes_that_begin_with_different_models_do_not_train(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_time_limit_that_is_no_number_is_refused(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_limit_that_is_no_number_is_refused(
+    text_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("CHARRNN_TIMEOUT", "10 minutes")
-    done = run(DIRECT, *FLAGS, "--corpus", f"files:{text_file}", code=1)
-    assert "error: CHARRNN_TIMEOUT=10 minutes: it must be a whole number of seconds" in done.stderr
+    assert train_here(*FLAGS, "--corpus", f"files:{text_file}") == 1
+    assert "error: CHARRNN_TIMEOUT=10 minutes: it must be a whole number of seconds" in capsys.readouterr().err
     assert not Path("runs").exists()

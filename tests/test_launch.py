@@ -89,28 +89,36 @@ def test_accelerate_reads_its_file() -> None:
     assert (config.distributed_type, config.num_machines, config.use_cpu) == ("MULTI_GPU", 1, False)
 
 
-@pytest.mark.parametrize(("processes", "expected"), [(["2"], 2), ([], 1)])
-def test_local_sh_starts_so_many_processes(
-    processes: list[str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the launcher passes on; there is no GPU to give a process each."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    text, folder = tmp_path / "text.txt", tmp_path / "run"
-    text.write_text(make_text(2_000))
-    flags = ["--corpus", f"files:{text}", "--max-steps", "2", "--tracker", "none", *SMALL]
-    run([str(LAUNCH / "local.sh"), *processes], *flags, "--run-dir", folder)
-    training = json.loads((last_checkpoint(folder) / "training.json").read_text())
-    assert training["circumstances"]["processes"] == expected
+    (tmp_path / "text.txt").write_text(make_text(2_000))
+    return ["--corpus", f"files:{tmp_path / 'text.txt'}", "--tracker", "none", *SMALL]
 
 
-def test_local_sh_passes_a_signal_on(tmp_path: Path) -> None:
-    text, folder = tmp_path / "text.txt", tmp_path / "run"
-    text.write_text(make_text(2_000))
-    flags = ["--corpus", f"files:{text}", "--max-steps", "1000000", "--tracker", "none", *SMALL]
-    process = start([str(LAUNCH / "local.sh"), "1"], *flags, "--log-every", "1", "--run-dir", folder)
-    wait_until(lambda: rows_of(folder / "metrics.jsonl"), process)
+def processes_of(run_dir: Path) -> int:
+    """How many processes a run had, as its last checkpoint says."""
+    training = json.loads((last_checkpoint(run_dir) / "training.json").read_text())
+    return int(training["circumstances"]["processes"])
+
+
+@pytest.mark.slow
+def test_local_sh_starts_one_job_of_so_many_processes(flags: list[str]) -> None:
+    done = run([str(LAUNCH / "local.sh"), "2"], *flags, "--max-steps", "2")
+    assert "2 process(es)" in done.stdout
+    (run_dir,) = Path("runs").iterdir()
+    assert processes_of(run_dir) == 2
+
+
+def test_local_sh_without_a_number_starts_one_process_and_passes_a_signal_on(flags: list[str]) -> None:
+    flags += ["--max-steps", "1000000", "--log-every", "1", "--run-dir", "run"]
+    process = start([str(LAUNCH / "local.sh")], *flags)
+    wait_until(lambda: rows_of(Path("run/metrics.jsonl")), process)
     process.send_signal(signal.SIGUSR1)
     process.communicate()
-    assert status(folder)["state"] == "preempted"
+    assert status(Path("run"))["state"] == "preempted"
+    assert processes_of(Path("run")) == 1
 
 
 def wait_for(condition: Callable[[], object], otherwise: Callable[[], str]) -> None:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from tests.conftest import status
@@ -14,6 +15,7 @@ from tests.conftest import status
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "quickstart.ipynb"
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_from_top_to_bottom() -> None:
     Path(os.environ["HOME"]).mkdir()
     notebook = nbformat.read(NOTEBOOK, as_version=4)

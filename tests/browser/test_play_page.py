@@ -10,7 +10,7 @@ import pytest
 
 from charrnn.model.folder import load_model
 from charrnn.run.checkpoint import find_model
-from tests.conftest import DIRECT, SMALL, run
+from tests.conftest import SMALL, train_here
 from tests.play.test_app import MODELS, ended, served, wait_for
 
 __all__ = ["ended"]
@@ -29,7 +29,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "text.txt").write_text(f"{HOSTILE}\n" * 500, encoding="utf-8")
     flags = ["--max-steps", "300", "--learning-rate", "0.02", "--tracker", "none", "--sample-length", "0"]
-    run([*DIRECT, *SMALL, *flags], "--corpus", f"files:{folder / 'text.txt'}", "--run-dir", folder / "run")
+    assert train_here(*SMALL, *flags, "--corpus", f"files:{folder / 'text.txt'}", "--run-dir", folder / "run") == 0
     with served({"runs/letters": MODELS["runs/letters"], HOSTILE: load_model(find_model(folder / "run"))}) as address:
         yield f"{address}/"
 

@@ -19,7 +19,7 @@ from platformdirs import user_cache_path
 
 import charrnn
 from charrnn.cli import COMMANDS, main
-from tests.conftest import DIRECT, SMALL, make_text, program, rows_of, run
+from tests.conftest import SMALL, make_text, program, rows_of, train_here
 
 VAL_FRACTION = "0.2"
 
@@ -43,10 +43,8 @@ def run_dir(text: Path) -> Path:
     flags = ("--max-steps", "100", "--eval-every", "20", "--learning-rate", "0.02", "--sample-length", "0")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(text.parent / "cache"))
-        run(
-            [*DIRECT, *SMALL, *flags, "--tracker", "none", "--val-fraction", VAL_FRACTION],
-            *("--corpus", f"files:{text}", "--run-dir", folder),
-        )
+        more = ("--tracker", "none", "--val-fraction", VAL_FRACTION, "--corpus", f"files:{text}", "--run-dir", folder)
+        assert train_here(*SMALL, *flags, *more) == 0
     return folder
 
 
@@ -134,7 +132,7 @@ def test_a_folder_that_is_no_run(command: list[str], capsys: Output) -> None:
 
 
 def test_sample_and_show_write_as_they_go_and_end_quietly_when_nobody_reads_on(run_dir: Path) -> None:
-    Path("large.txt").write_text(make_text(1_000_000), encoding="utf-8")
+    Path("large.txt").write_text(make_text(300_000), encoding="utf-8")  # several times what a pipe holds
     for args in (["sample", str(run_dir), "--length", "100000000"], ["corpora", "show", "files:large.txt"]):
         with subprocess.Popen(
             [program("charrnn"), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
@@ -191,7 +189,7 @@ def test_eval_finds_the_losses_that_training_measured(run_dir: Path, text: Path,
 def test_eval_measures_what_was_set_apart_for_a_test(text: Path, capsys: Output, tmp_path: Path) -> None:
     other = tmp_path / "with-test"
     fractions = ("--val-fraction", "0.1", "--test-fraction", "0.2", "--max-steps", "3", "--tracker", "none")
-    run([*DIRECT, *SMALL, *fractions], "--corpus", f"files:{text}", "--run-dir", other)
+    output(capsys, "train", *SMALL, *fractions, "--corpus", f"files:{text}", "--run-dir", other)
     result = json.loads(output(capsys, "eval", other, "--corpus", f"files:{text}", "--split", "test"))
     alone = tmp_path / "last.txt"
     alone.write_text(text.read_text(encoding="utf-8")[-5_000:], encoding="utf-8")
@@ -204,7 +202,7 @@ def test_eval_measures_held_out_text_of_its_own(capsys: Output) -> None:
         Path(f"{name}.txt").write_text(make_text(size, seed=size), encoding="utf-8")
     held_out = ("--val-corpus", "files:valid.txt", "--test-corpus", "files:test.txt")
     flags = ("--max-steps", "2", "--tracker", "none", "--corpus", "files:train.txt", *held_out)
-    run([*DIRECT, *SMALL, *flags, "--run-dir", "mine"])
+    output(capsys, "train", *SMALL, *flags, "--run-dir", "mine")
     for split, name, size in (("val", "valid", 700), ("test", "test", 600)):
         own = json.loads(output(capsys, "eval", "mine", "--split", split))
         given = json.loads(output(capsys, "eval", "mine", "--corpus", f"files:{name}.txt"))
@@ -212,13 +210,13 @@ def test_eval_measures_held_out_text_of_its_own(capsys: Output) -> None:
     refused = error(capsys, "eval", "mine", "--corpus", "files:train.txt", "--split", "val")
     assert "the run has its own --val-corpus: leave out --corpus, or --split" in refused
     assert own["loss"] != rows_of(Path("mine/metrics.jsonl"))[-1]["val_loss"]
-    assert "5,000 characters to train on, 700 to validate" in run([*DIRECT, *SMALL, *flags]).stdout
+    assert "5,000 characters to train on, 700 to validate" in output(capsys, "train", *SMALL, *flags)
 
 
 def test_eval_notices_that_the_text_of_the_run_has_changed(capsys: Output) -> None:
     Path("mine.txt").write_text(make_text(5_000), encoding="utf-8")
     flags = ("--max-steps", "2", "--tracker", "none", "--corpus", "files:mine.txt", "--run-dir", "mine")
-    run([*DIRECT, *SMALL, *flags])
+    output(capsys, "train", *SMALL, *flags)
     assert json.loads(output(capsys, "eval", "mine", "--split", "val"))["characters"] == 500 - 1
     Path("mine.txt").write_text(make_text(5_000)[::-1], encoding="utf-8")
     # The cache has it as it was: only without that it matters what became of the file.
@@ -231,15 +229,16 @@ def test_eval_notices_that_the_text_of_the_run_has_changed(capsys: Output) -> No
 
 def test_eval_takes_the_store_of_a_run_whose_text_is_gone(capsys: Output) -> None:
     Path("lines.py").write_text(
-        "import charrnn\n\n\n@charrnn.hookimpl\ndef register_corpora(register):\n    register('lines', lines)\n\n\n"
-        "def lines(argument):\n    yield open(argument).read()\n"
+        "import charrnn\nfrom pathlib import Path\n\n\n@charrnn.hookimpl\n"
+        "def register_corpora(register):\n    register('lines', lines)\n\n\n"
+        "def lines(argument):\n    yield Path(argument).read_text()\n"
     )
     Path("mine.txt").write_text(make_text(5_000), encoding="utf-8")
     flags = ("--max-steps", "2", "--tracker", "none", "--plugin", "lines", "--corpus", "lines:mine.txt")
-    run(["env", "PYTHONPATH=.", *DIRECT, *SMALL, *flags, "--run-dir", "mine"])
-    Path("mine.txt").unlink()
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path.cwd())
+        output(capsys, "train", *SMALL, *flags, "--run-dir", "mine")
+        Path("mine.txt").unlink()
         assert json.loads(output(capsys, "eval", "mine", "--split", "val"))["characters"] == 500 - 1
 
 
@@ -248,7 +247,7 @@ def test_a_model_remembers_its_normal_form(capsys: Output) -> None:
     Path("composed.txt").write_text(composed, encoding="utf-8")
     Path("decomposed.txt").write_text(decomposed.lower() * 9, encoding="utf-8")
     flags = ("--max-steps", "2", "--tracker", "none", "--normalize", "NFC", "--prompt", "e\u0301")
-    run([*DIRECT, *SMALL, *flags, "--corpus", "files:composed.txt", "--run-dir", "mine"])
+    output(capsys, "train", *SMALL, *flags, "--corpus", "files:composed.txt", "--run-dir", "mine")
     output(capsys, "export", "mine", "model")
     for model in ("mine", "model"):
         assert output(capsys, "sample", model, "--prompt", "e\u0301te\u0301", "--length", "5").startswith(
@@ -257,7 +256,7 @@ def test_a_model_remembers_its_normal_form(capsys: Output) -> None:
         assert json.loads(output(capsys, "eval", model, "--corpus", "files:decomposed.txt"))["characters"] == 9 * 7 - 1
     assert charrnn.load("model").loss("e\u0301a").num_characters == 1
     tuned = ("--max-steps", "1", "--tracker", "none", "--batch-size", "1", "--init-from", "model")
-    run([*DIRECT, *tuned, "--corpus", "files:decomposed.txt", "--run-dir", "tuned"])
+    output(capsys, "train", *tuned, "--corpus", "files:decomposed.txt", "--run-dir", "tuned")
     assert charrnn.load("tuned").vocab.normal_form == "NFC"
 
 

@@ -296,8 +296,8 @@ def test_a_file_gets_the_text_as_it_is(model: Path) -> None:
 # Commands to be copied.
 
 
-@pytest.mark.parametrize("name", ["my run", "o'hara", "übung", "$(touch planted)"])
-def test_what_is_printed_to_be_copied_works(name: str, text_file: Path) -> None:
+def test_what_is_printed_to_be_copied_works(text_file: Path) -> None:
+    name = "my o'hara übung $(touch planted)"
     process = start(DIRECT, *FLAGS, "--max-steps", "100000", "--corpus", f"files:{text_file}", "--run-dir", name)
     wait_until(lambda: rows_of(Path(name, "metrics.jsonl")), process)
     process.send_signal(signal.SIGTERM)

@@ -197,6 +197,7 @@ def test_what_cannot_be_served_is_one_line(
     assert "pip install 'gradio>=6.31,<7'" in error_of(capsys, run_dir)
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_ctrl_c_and_then_says_nothing(run_dir: Path) -> None:
     process = start([program("charrnn")], "play", run_dir, "--port", "0")
     try:

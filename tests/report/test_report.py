@@ -28,7 +28,7 @@ from charrnn.report.page import MAX_COLUMNS, printable, side_by_side
 from charrnn.report.reading import MAX_CHARACTERS, WARM_UP, read
 from charrnn.run.checkpoint import find_model
 from charrnn.text.vocab import Vocabulary
-from tests.conftest import DIRECT, SMALL, make_text, run
+from tests.conftest import SMALL, make_text, train_here
 
 HOSTILE = (
     """<script>document.title='owned'</script></pre><img src=x onerror=alert(1)>" onmouseover='alert(2)' {{ 7 }}&amp;"""
@@ -47,7 +47,7 @@ def train_hostile(folder: Path, *flags: str) -> Path:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setenv("HF_HUB_OFFLINE", "1")
         flags = ("--corpus", f"files:{text}", "--run-dir", str(folder / "run"), "--epochs", "3", *flags)
-        run(DIRECT, *SMALL, "--tracker", "none", "--prompt", "<i>", *flags)
+        assert train_here(*SMALL, "--tracker", "none", "--prompt", "<i>", *flags) == 0
     return folder / "run"
 
 
@@ -60,12 +60,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_dir(trained: Path, tmp_path: Path) -> Path:
     """A copy to be changed."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
-@pytest.fixture(autouse=True)
-def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests that run beside this one want cores too, and a small model gains nothing from a second."""
-    monkeypatch.setattr("charrnn.cli.report.share_of_cores", lambda: 1)
 
 
 def corpus_of(run_dir: Path) -> Path:

@@ -71,6 +71,7 @@ def poems() -> None:
     Path("poems/b.txt").write_text(make_text(1000, seed=2), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_documented_plugin_is_packaged_installed_listed_and_trained_on(tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     run([sys.executable, "-m", "venv", "--without-pip"], fresh)

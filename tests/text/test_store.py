@@ -35,7 +35,7 @@ from charrnn.text.vocab import NormalForm, Vocabulary
 PRINTABLE = "".join(map(chr, range(0x20, 0x7E)))
 MANY = "".join(map(chr, range(0x100, 0x300)))
 """More characters than ids of 1 byte can number."""
-SHARED = Path(__file__).parents[3] / "shared"
+SHAKESPEARE = Path(__file__).parents[3] / "shared" / "text" / "tinyshakespeare.txt"
 
 any_character = st.characters(exclude_categories=())  # lone surrogates too
 pieces = st.lists(st.text(any_character | st.sampled_from("ab\n"), max_size=8), max_size=4)
@@ -157,9 +157,9 @@ def test_the_usual_split_of_the_usual_text(folder: Path) -> None:
     assert (len(store.train), len(store.val), len(store.test)) == (1_003_854, 111_540, 0)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="wants the material beside the repository")
+@pytest.mark.skipif(not SHAKESPEARE.exists(), reason=f"{SHAKESPEARE} is not here")
 def test_tiny_shakespeare(folder: Path) -> None:
-    text = (SHARED / "text/tinyshakespeare.txt").read_text(encoding="utf-8")
+    text = SHAKESPEARE.read_text(encoding="utf-8")
     store = build(folder, text)
     assert len(store.vocab) == 65
     assert "".join(texts(store)) == text
