@@ -70,7 +70,7 @@ def test_the_main_command_leaves_a_whole_run_folder(text_file: Path) -> None:
     bits = min(row["val_bpc"] for row in measured)
     known = json.loads((folder / "baselines.json").read_text())
     assert f"\n{bits:.2f} bits a character on text it has not seen (letter frequencies " in done.stdout
-    assert f"xz {known['xz']:.2f}); still learning: more minutes would help\n" in done.stdout
+    assert f"xz {known['xz']:.2f}); still learning: more minutes would help (--resume --minutes +10)\n" in done.stdout
     assert "Traceback" not in done.stderr
 
 

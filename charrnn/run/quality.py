@@ -87,7 +87,7 @@ def judge(rows: Sequence[Row]) -> Verdict | None:
     gained, trained = half.held_out - last.held_out, half.training - last.training
     if gained < FLAT or gained < CARRIED * trained:
         return Verdict("finished", "done learning: more text would help, more minutes hardly")
-    return Verdict("more time", "still learning: more minutes would help")
+    return Verdict("more time", "still learning: more minutes would help (--resume --minutes +10)")
 
 
 def _points(rows: Sequence[Row]) -> list[_Point]:

@@ -61,13 +61,23 @@ def free(config: TrainConfig) -> set[str]:
 
 def plan(config: TrainConfig, task: Task, costs: Mapping[int, Costs]) -> TrainConfig:
     """The settings with the lowest held-out loss that is to be had; ``costs`` are those of one or more sizes."""
-    sizes = SIZES if "hidden_size" in free(config) else (config.hidden_size,)
+    sizes = _sizes(config, task) if "hidden_size" in free(config) else [config.hidden_size]
     plans = [_longest(config, task, size, cost_of(size, costs)) for size in sizes]
     if "epochs" in free(config):
         worth = [each for each in plans if read_by(each, task) >= need(each.hidden_size, task)]
     else:  # a size is worth its time if it is ready in time
         worth = [each for each in plans if seconds_of(each, task, cost_of(each.hidden_size, costs)) <= task.seconds]
     return (worth or plans[:1])[-1]
+
+
+def _sizes(config: TrainConfig, task: Task) -> list[int]:
+    """The sizes that are not too large for the text; the smallest for a text of a few lines."""
+    fitting = [size for size in SIZES if _num_weights(config, size) <= MOST_WEIGHTS * task.train]
+    return fitting or [SIZES[0]]
+
+
+def _num_weights(config: TrainConfig, size: int) -> int:
+    return 4 * config.num_layers * size * (size + config.embedding_size)
 
 
 def read_by(config: TrainConfig, task: Task) -> int:
@@ -95,13 +105,13 @@ def _longest(config: TrainConfig, task: Task, size: int, cost: Costs) -> TrainCo
     window = max(1, min(task.window, (task.train - 1) // rows))
     base = with_(config, hidden_size=size, batch_size=rows, seq_length=window)
     affordable = task.seconds / cost.step * base.batch_size * base.seq_length
-    base = with_(base, thin=max(1, int(0.8 * task.train / affordable)), val_characters=_val_characters(task, cost))
+    base = with_(base, thin=max(1, int(task.train / affordable)), val_characters=_val_characters(task, cost))
 
     def lasting(epochs: float) -> TrainConfig:
         found = with_(base, epochs=epochs)
         return with_(found, **regularisation(found, task), **_pauses(found, task, cost))
 
-    choice = [epochs for epochs in EPOCHS if epochs <= most_epochs(task.train)]
+    choice = [epochs for epochs in EPOCHS if epochs <= MOST_EPOCHS]
     too_long = bisect(choice, task.seconds, key=lambda epochs: seconds_of(lasting(epochs), task, cost))
     return lasting(choice[max(0, too_long - 1)])
 
@@ -173,32 +183,44 @@ def between(points: Sequence[tuple[float, float]], x: float) -> float:
     return float(np.interp(math.log(x), [math.log(at) for at, _ in points], [value for _, value in points]))
 
 
-MOST_EPOCHS = ((20e3, 20.0), (60e3, 20.0), (150e3, 15.0), (1e6, 12.0), (10e6, 10.0))
-"""Epochs after which nothing is gained, by characters to train on."""
+MOST_EPOCHS = 12.0
+"""Epochs after which nothing is gained, however much is left out."""
 
-NEED = {128: 0.0, 192: 0.1e6, 256: 0.2e6, 384: 0.5e6, 512: 1.0e6, 768: 3e6, 1024: 9e6}
+NEED = {128: 0.0, 192: 0.3e6, 256: 0.6e6, 384: 2.0e6, 512: 1.7e6, 768: 4e6, 1024: 10e6}
 """Characters that a model has to read to be better than a smaller one that reads more in the same time."""
+ENOUGH_EPOCHS = 5.0
+"""With so many epochs it is better, however little text that is."""
 
-DROPOUT = ((0.5, 0.0), (1.0, 0.05), (2.0, 0.1), (5.0, 0.2), (10.0, 0.3), (20.0, 0.5))
+MOST_WEIGHTS = 75
+"""Weights for each character of the text, beyond which a larger model is no better."""
 
+DROPOUT = ((1.5, 0.0), (3.0, 0.1), (5.5, 0.2), (8.0, 0.27), (11.0, 0.4), (16.0, 0.5), (100.0, 0.55))
+"""Dropout by `temptation`."""
+DROP_CONNECT, DROP_CONNECT_EPOCHS = 0.1, 8.0
+"""DropConnect of a model of 512 cells or more from so many epochs on."""
 
-def most_epochs(num_train: int) -> float:
-    """Epochs after which nothing is gained."""
-    return between(MOST_EPOCHS, max(1, num_train))
+FEW_STEPS = 1000
+"""With fewer the learning rate follows a cosine: it has no time for a long way down."""
 
 
 def need(size: int, task: Task) -> float:
     """The characters that a model of a size has to read to be worth its time on this text."""
-    return min(NEED.get(size, 0.0), 0.9 * most_epochs(task.train) * task.train)
+    return min(NEED.get(size, 0.0), ENOUGH_EPOCHS * task.train)
+
+
+def temptation(config: TrainConfig, task: Task) -> float:
+    """How much a model is tempted to learn a text by heart: epochs times the root of weights a character."""
+    return config.epochs * math.sqrt(_num_weights(config, config.hidden_size) * config.thin / task.train)
 
 
 def regularisation(config: TrainConfig, task: Task) -> dict[str, object]:
     """Dropout, DropConnect, learning rate, schedule and weight decay of a model that reads a text so often."""
     rate = 4e-3 * (512 / config.hidden_size) ** 0.7 * (config.batch_size * config.seq_length / 512) ** 0.2
-    decay = 4.0 / (rate * num_steps(config, task.train))
+    often = config.epochs >= DROP_CONNECT_EPOCHS and config.hidden_size >= 512
     return {
-        "dropout": round(between(DROPOUT, config.epochs / config.thin), 2),
+        "dropout": round(between(DROPOUT, temptation(config, task)), 2),
+        "drop_connect": DROP_CONNECT if often else 0.0,
         "learning_rate": float(f"{rate:.2g}"),
-        "schedule": "trapezoid",
-        "weight_decay": float(f"{decay:.1g}"),
+        "schedule": "trapezoid" if num_steps(config, task.train) >= FEW_STEPS else "cosine",
+        "weight_decay": 0.1,
     }
