@@ -32,7 +32,7 @@ def state(held_out: list[float], training: list[float], every: float = 1.0) -> s
 def test_a_loss_that_still_falls_with_that_of_training_is_still_learning() -> None:
     # The laptop preset on tiny Shakespeare; its last epoch is flatter, as the learning rate goes down.
     laptop = judge(rows([1.5840, 1.4951, 1.4399, 1.4202], [1.72, 1.50, 1.43, 1.39]))
-    assert laptop == Verdict("more time", "still learning: more minutes would help")
+    assert laptop == Verdict("more time", "still learning: more minutes would help (--resume --minutes +10)")
     # laptop-long, evaluated after each of ten epochs.
     losses = [1.5702, 1.5190, 1.5063, 1.4870, 1.4732, 1.4567, 1.4335, 1.4126, 1.3878, 1.3792]
     assert state(losses, [1.8, 1.55, 1.51, 1.49, 1.47, 1.45, 1.42, 1.39, 1.36, 1.34]) == "more time"
@@ -104,7 +104,7 @@ def test_the_sentence_says_what_is_known() -> None:
     metrics = rows([1.5840, 1.4951, 1.4399, 2.05 * math.log(2)], [1.72, 1.50, 1.43, 1.39])
     bare = "2.05 bits a character on text it has not seen"
     assert quality_of(Path(), metrics, finished=False).sentence() == bare
-    learning = "; still learning: more minutes would help"
+    learning = "; still learning: more minutes would help (--resume --minutes +10)"
     assert quality_of(Path(), metrics, finished=True).sentence() == bare + learning
     known = {"text": "", "letters": 4.784, "bzip2": 2.4, "xz": 2.449}
     Path("baselines.json").write_text(json.dumps(known))

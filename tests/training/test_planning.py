@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.config.settings import TrainConfig
@@ -49,6 +49,7 @@ def seconds_of(config: TrainConfig, task: Task) -> float:
 
 
 @given(st.integers(2, 10**9), st.floats(6, 36_000))
+@settings(deadline=None)
 def test_any_text_and_time_has_a_plan_that_is_valid_and_fits(num_train: int, seconds: float) -> None:
     task = Task(num_train, num_train // 9, seconds)
     config = planned({}, task)
@@ -63,6 +64,7 @@ def test_any_text_and_time_has_a_plan_that_is_valid_and_fits(num_train: int, sec
 
 
 @given(st.integers(100_000, 10**9), st.floats(30, 3600))
+@settings(deadline=None)
 def test_a_plan_evaluates_and_samples_at_least_five_times_in_a_tenth_of_the_time(
     num_train: int, seconds: float
 ) -> None:

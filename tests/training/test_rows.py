@@ -118,7 +118,7 @@ def test_a_text_without_a_pair_of_characters_only_needs_more_text(num_tokens: in
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(2 * PIECE, 20 * PIECE))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_a_thinned_text_is_read_in_pieces_from_all_over_it(num_rows: int, thin: int, num_tokens: int) -> None:
     tokens = np.arange(num_tokens, dtype=np.uint32)
     batches = RowBatches(tokens, num_rows, 64, range(num_rows), thin)
