@@ -126,7 +126,7 @@ def train_here(*args: str | Path) -> int:
 
 
 def run(
-    command: list[str], *args: str | Path, code: int | None = 0, timeout: float = 120
+    command: list[str], *args: str | Path, code: int | None = 0, timeout: float = 240
 ) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end; fails the test with its output unless the exit code is as expected."""
     done = subprocess.run(
@@ -176,7 +176,7 @@ def seal(folder: Path) -> None:
 Wait = Callable[[], object]
 
 
-def wait_until(condition: Wait, process: subprocess.Popen[str], timeout: float = 120) -> None:
+def wait_until(condition: Wait, process: subprocess.Popen[str], timeout: float = 240) -> None:
     """Waits for a condition while a program runs; fails the test if the program ends or time runs out first."""
     import time
 
