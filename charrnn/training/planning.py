@@ -111,7 +111,7 @@ def _longest(config: TrainConfig, task: Task, size: int, cost: Costs) -> TrainCo
         found = with_(base, epochs=epochs)
         return with_(found, **regularisation(found, task), **_pauses(found, task, cost))
 
-    choice = [epochs for epochs in EPOCHS if epochs <= MOST_EPOCHS]
+    choice = [epochs for epochs in EPOCHS if epochs <= between(MOST_EPOCHS, task.train)]
     too_long = bisect(choice, task.seconds, key=lambda epochs: seconds_of(lasting(epochs), task, cost))
     return lasting(choice[max(0, too_long - 1)])
 
@@ -183,8 +183,8 @@ def between(points: Sequence[tuple[float, float]], x: float) -> float:
     return float(np.interp(math.log(x), [math.log(at) for at, _ in points], [value for _, value in points]))
 
 
-MOST_EPOCHS = 12.0
-"""Epochs after which nothing is gained, however much is left out."""
+MOST_EPOCHS = ((20e3, 10.0), (60e3, 8.0), (150e3, 12.0))
+"""Epochs after which nothing is gained, however much is left out, by characters to train on."""
 
 NEED = {128: 0.0, 192: 0.3e6, 256: 0.6e6, 384: 2.4e6, 512: 3e6, 768: 5e6, 1024: 10e6}
 """Characters that a model has to read to be better than a smaller one that reads more in the same time."""

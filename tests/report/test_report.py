@@ -182,7 +182,8 @@ def test_the_head_says_how_good_the_model_is(run_dir: Path, caplog: pytest.LogCa
     best = min(json.loads(line)["val_loss"] or 99 for line in (run_dir / "metrics.jsonl").read_text().splitlines())
     bare = f"{best / math.log(2):.2f} bits a character on text it has not seen"
     beside = f" (letter frequencies {known['letters']:.2f}, bzip2 {known['bzip2']:.2f}, xz {known['xz']:.2f})"
-    assert report(run_dir).texts["words"] == f"{bare}{beside}; still learning: more minutes would help (--resume --minutes +10)"
+    learning = "; still learning: more minutes would help (--resume --minutes +10)"
+    assert report(run_dir).texts["words"] == bare + beside + learning
     (run_dir / "baselines.json").write_text(HOSTILE)
     (run_dir / "status.json").unlink()
     assert report(run_dir).texts["words"] == bare
