@@ -58,7 +58,8 @@ def test_a_planned_run_that_was_interrupted_goes_on_with_its_plan_bit_for_bit(te
     first = start([*command, "--run-dir", "a", "--checkpoint-every", "20"])
     wait_until(lambda: len(rows_of(Path("a/metrics.jsonl"))) > 1, first)
     first.send_signal(signal.SIGTERM)
-    assert first.wait(60) == 75
+    said, _ = first.communicate()
+    assert first.returncode == 75, said
     planned = config("a")
     # With a minute that it has already, as a script that is started again says it.
     run([*DIRECT, "--run-dir", "a", "--resume", "--minutes", "0.1"])
@@ -74,7 +75,7 @@ def test_a_run_that_died_before_its_first_checkpoint_keeps_its_plan(text_file: P
     first = start([*DIRECT, *flags, "--minutes", "0.5"])
     wait_until(lambda: Path("a/config.json").exists(), first)
     first.kill()
-    first.wait()
+    first.communicate()
     planned = config("a")
     assert main([*flags, "--minutes", "0.05", "--resume", "--max-steps", "3"]) == 0
     kept = {name: value for name, value in config("a").items() if name != "max_steps"}
