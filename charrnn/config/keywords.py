@@ -42,6 +42,7 @@ class Keywords(TypedDict, total=False):
     seq_length: int
     min_seq_length: int
     thin: int
+    start_at: float
     loss_on: LossOn
     optimizer: Optimizer
     learning_rate: float

@@ -130,6 +130,9 @@ class TrainConfig(Options):
     """If above 0, each window's length is drawn between this and --seq-length."""
     thin: Annotated[AtLeast1, TRAINING, FIXED] = 1
     """Train on one in so many pieces of the text, from all over it: for a text that cannot be read once in the time."""
+    start_at: Annotated[Share, TRAINING, FIXED] = 0.0
+    """The share of its part of the text after which each row begins to read. A plan has a run that reads a part of an
+    epoch begin so that it ends with the end of the text, which is nearest to what is held out."""
     loss_on: Annotated[LossOn, TRAINING] = "all"
     """Learn from every character of a window, or from its last one only."""
     optimizer: Annotated[Optimizer, TRAINING, FIXED] = "adamw"

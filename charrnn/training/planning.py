@@ -19,8 +19,8 @@ from charrnn.training.costs import Costs, eval_seconds, run_seconds, sample_seco
 from charrnn.training.rows import thinned
 
 CHOSEN = (
-    *("hidden_size", "epochs", "thin", "batch_size", "seq_length", "dropout", "drop_connect", "learning_rate"),
-    *("schedule", "weight_decay", "eval_every", "val_characters", "sample_every", "precision"),
+    *("hidden_size", "epochs", "thin", "start_at", "batch_size", "seq_length", "dropout", "drop_connect"),
+    *("learning_rate", "schedule", "weight_decay", "eval_every", "val_characters", "sample_every", "precision"),
 )
 """The settings that a plan chooses, if they are not given; the precision before all others."""
 
@@ -55,7 +55,7 @@ def free(config: TrainConfig) -> set[str]:
     """The settings that a plan may choose: those that neither the user nor a preset gave."""
     names = {"epochs"} if config.preset else set(CHOSEN)
     names -= {"hidden_size"} if config.tie_weights else set()
-    names -= {"epochs", "thin"} if config.max_steps else set()
+    names -= {"epochs", "thin", "start_at"} if config.max_steps else set()
     return names - config.model_fields_set
 
 
@@ -63,11 +63,8 @@ def plan(config: TrainConfig, task: Task, costs: Mapping[int, Costs]) -> TrainCo
     """The settings with the lowest held-out loss that is to be had; ``costs`` are those of one or more sizes."""
     sizes = _sizes(config, task) if "hidden_size" in free(config) else [config.hidden_size]
     plans = [_longest(config, task, size, cost_of(size, costs)) for size in sizes]
-    if "epochs" in free(config):
-        worth = [each for each in plans if read_by(each, task) >= need(each.hidden_size, task)]
-    else:  # a size is worth its time if it is ready in time
-        worth = [each for each in plans if seconds_of(each, task, cost_of(each.hidden_size, costs)) <= task.seconds]
-    return (worth or plans[:1])[-1]
+    in_time = [each for each in plans if seconds_of(each, task, cost_of(each.hidden_size, costs)) <= task.seconds]
+    return min(in_time or plans[:1], key=lambda each: expected_loss(each, task))
 
 
 def _sizes(config: TrainConfig, task: Task) -> list[int]:
@@ -108,7 +105,7 @@ def _longest(config: TrainConfig, task: Task, size: int, cost: Costs) -> TrainCo
     base = with_(base, thin=max(1, int(task.train / affordable)), val_characters=_val_characters(task, cost))
 
     def lasting(epochs: float) -> TrainConfig:
-        found = with_(base, epochs=epochs)
+        found = with_(base, epochs=epochs, start_at=round(math.ceil(epochs) - epochs, 6))
         return with_(found, **regularisation(found, task), **_pauses(found, task, cost))
 
     choice = [epochs for epochs in EPOCHS if epochs <= between(MOST_EPOCHS, task.train)]
@@ -186,10 +183,10 @@ def between(points: Sequence[tuple[float, float]], x: float) -> float:
 MOST_EPOCHS = ((20e3, 10.0), (60e3, 8.0), (150e3, 12.0))
 """Epochs after which nothing is gained, however much is left out, by characters to train on."""
 
-NEED = {128: 0.0, 192: 0.3e6, 256: 0.6e6, 384: 2.4e6, 512: 3e6, 768: 5e6, 1024: 10e6}
-"""Characters that a model has to read to be better than a smaller one that reads more in the same time."""
-ENOUGH_EPOCHS = 5.0
-"""With so many epochs it is better, however little text that is."""
+LIMIT = ((128, 1.62), (256, 1.46), (384, 1.435), (512, 1.395), (768, 1.36), (1024, 1.345))
+"""The loss that a model of so many cells comes down to on a megabyte of English (tiny Shakespeare)."""
+LACK = ((128, 0.07), (256, 0.083), (384, 0.095), (512, 0.105), (768, 0.1275), (1024, 0.2))
+"""What is added to it after a million characters; half as much after two."""
 
 MOST_WEIGHTS = 75
 """Weights for each character of the text, beyond which a larger model is no better."""
@@ -204,9 +201,13 @@ SHORT_TEXT = 100_000
 text by heart."""
 
 
-def need(size: int, task: Task) -> float:
-    """The characters that a model of a size has to read to be worth its time on this text."""
-    return min(NEED.get(size, 0.0), ENOUGH_EPOCHS * task.train)
+def expected_loss(config: TrainConfig, task: Task) -> float:
+    """The loss on a text like tiny Shakespeare, by which sizes are compared: large ones read less in the same time.
+
+    A short text is learnt in fewer characters.
+    """
+    millions = read_by(config, task) / 1e6 * math.sqrt(max(1.0, 1e6 / task.train))
+    return between(LIMIT, config.hidden_size) + between(LACK, config.hidden_size) / millions
 
 
 def temptation(config: TrainConfig, task: Task) -> float:

@@ -173,7 +173,7 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
             f"use {accelerator.num_processes} or more"
         )
     own_rows = rows_of_rank(config.batch_size, accelerator.process_index, accelerator.num_processes)
-    rows = RowBatches(store.train, config.batch_size, config.seq_length, own_rows, config.thin)
+    rows = RowBatches(store.train, config.batch_size, config.seq_length, own_rows, config.thin, config.start_at)
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     shape = {name: getattr(config, name) for name in ruled(Rule.SHAPE)}
     model = CharLSTM(len(store.vocab), **shape)

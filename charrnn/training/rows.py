@@ -50,11 +50,17 @@ class Window:
 class RowBatches:
     """The windows of a text, read in ``num_rows`` rows, of which this process reads its own.
 
-    ``thin`` is k: only one in k pieces of the text is read.
+    ``thin`` is k: only one in k pieces of the text is read. All rows begin ``start_at``, a share of a row, further on.
     """
 
     def __init__(
-        self, tokens: npt.NDArray[np.unsignedinteger], num_rows: int, seq_length: int, own: range, thin: int = 1
+        self,
+        tokens: npt.NDArray[np.unsignedinteger],
+        num_rows: int,
+        seq_length: int,
+        own: range,
+        thin: int = 1,
+        start_at: float = 0.0,
     ) -> None:
         """Raises `CorpusError` if a row would be shorter than a window, and says which number of rows fits."""
         self._thin = thin
@@ -74,6 +80,7 @@ class RowBatches:
         self._tokens = np.asarray(tokens)  # of a memory map a plain view, which is indexed faster
         self._text_length = num_rows * self.row_length
         self._starts = np.arange(own.start, own.stop, dtype=np.int64) * self.row_length
+        self._starts += int(start_at * self.row_length)
 
     def window(self, time: int, length: int) -> Window:
         """The window that begins at a time and is ``length`` characters long."""

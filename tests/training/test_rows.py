@@ -134,3 +134,17 @@ def test_a_thinned_text_is_read_in_pieces_from_all_over_it(num_rows: int, thin: 
     jumped = {(int(t) + 1, int(row)) for t, row in jumps}
     assert jumped <= set(epoch.seams)
     assert all(epoch.x_TB[t, row] % PIECE == 0 for t, row in epoch.seams) or thin == 1
+
+
+@given(rows_and_lengths(), st.floats(0, 0.99))
+def test_rows_that_start_later_come_to_the_end_of_their_part_so_much_earlier(
+    sizes: tuple[int, int, int], start_at: float
+) -> None:
+    num_tokens, num_rows, seq_length = sizes
+    batches, late = (
+        RowBatches(text_of(num_tokens), num_rows, seq_length, range(num_rows), start_at=share)
+        for share in (0, start_at)
+    )
+    skipped = int(start_at * batches.row_length)
+    whole, rest = read(batches, seq_length, batches.row_length), read(late, seq_length, batches.row_length - skipped)
+    np.testing.assert_array_equal(rest.x_TB, whole.x_TB[skipped:])
