@@ -183,7 +183,7 @@ def between(points: Sequence[tuple[float, float]], x: float) -> float:
 MOST_EPOCHS = ((20e3, 10.0), (60e3, 8.0), (150e3, 12.0))
 """Epochs after which nothing is gained, however much is left out, by characters to train on."""
 
-LIMIT = ((128, 1.62), (256, 1.46), (384, 1.435), (512, 1.395), (768, 1.36), (1024, 1.345))
+LIMIT = ((128, 1.62), (256, 1.46), (384, 1.435), (512, 1.40), (768, 1.36), (1024, 1.345))
 """The loss that a model of so many cells comes down to on a megabyte of English (tiny Shakespeare)."""
 LACK = ((128, 0.07), (256, 0.083), (384, 0.095), (512, 0.105), (768, 0.1275), (1024, 0.2))
 """What is added to it after a million characters; half as much after two."""
