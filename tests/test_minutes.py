@@ -35,7 +35,7 @@ def test_a_planned_run_is_said_ends_in_time_and_is_repeated_by_its_configuration
     flags = ("--corpus", f"files:{text_file}", *FLAGS)
     assert main([*flags, "--minutes", "0.1", "--run-dir", "a"]) == 0
     said = capsys.readouterr().out
-    for phrase in ("planned for 0.1 minutes: ", "with 1 minutes: ", "charrnn train --config a/config.json", "done at "):
+    for phrase in ("planned for 0.1 minutes: ", "with 1 minute: ", "charrnn train --config a/config.json", "done at "):
         assert phrase in said
     planned = config("a")
     assert (planned["preset"], planned["minutes"]) == ("", "")

@@ -60,13 +60,18 @@ def make_plan(
     cost = probe(size, planning.cost_of(size, costs), min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds))
     chosen = planning.plan(config.model_copy(update={"hidden_size": size}), task, {size: cost})
     later = planning.plan(config, replace(task, seconds=10 * task.seconds), costs)
-    lines = [f"planned for {float(config.minutes):g} minutes: {said(chosen)}"]
+    lines = [f"planned for {in_words(float(config.minutes))}: {said(chosen)}"]
     if planning.seconds_of(chosen, task, cost) < 0.8 * task.seconds:
         lines.append("more time would not help with a text of this size: more text would")
     else:
-        lines.append(f"with {10 * float(config.minutes):g} minutes: {said(later)}")
+        lines.append(f"with {in_words(10 * float(config.minutes))}: {said(later)}")
     lines.append(f"the same again: charrnn train --config {quoted(run.path / CONFIG)}")
     return replace(inputs, config=chosen.model_copy(update={"minutes": ""})), lines
+
+
+def in_words(minutes: float) -> str:
+    """Minutes in words."""
+    return f"{minutes:g} minute{'s' * (minutes != 1)}"
 
 
 def said(config: TrainConfig) -> str:
