@@ -196,6 +196,8 @@ DROPOUT = ((1.5, 0.0), (3.0, 0.1), (5.5, 0.2), (8.0, 0.27), (11.0, 0.4), (16.0, 
 DROP_CONNECT, DROP_CONNECT_EPOCHS = 0.1, 8.0
 """DropConnect of a model of 512 cells or more from so many epochs on."""
 
+FINE_TUNING = 0.25
+"""What is left of the learning rate for a model that has learnt already."""
 SHORT_TEXT = 100_000
 """Characters of a text with fewer of which the learning rate follows a cosine: at its peak for long, it learns little
 text by heart."""
@@ -218,6 +220,7 @@ def temptation(config: TrainConfig, task: Task) -> float:
 def regularisation(config: TrainConfig, task: Task) -> dict[str, object]:
     """Dropout, DropConnect, learning rate, schedule and weight decay of a model that reads a text so often."""
     rate = 4e-3 * (512 / config.hidden_size) ** 0.7 * (config.batch_size * config.seq_length / 512) ** 0.2
+    rate *= FINE_TUNING if config.init_from else 1.0
     often = config.epochs >= DROP_CONNECT_EPOCHS and config.hidden_size >= 512
     return {
         "dropout": round(between(DROPOUT, temptation(config, task)), 2),
