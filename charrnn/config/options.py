@@ -58,7 +58,7 @@ Repeated = tuple[str, ...]
 class Options(BaseModel):
     """The base of all options. A subclass's docstring and those of its fields are what --help says."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
