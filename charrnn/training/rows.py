@@ -90,5 +90,6 @@ class RowBatches:
             piece_TB, offset_TB = np.divmod(position_TB, PIECE)
             position_TB, start_TB = piece_TB * self._thin * PIECE + offset_TB, offset_TB == 0
         times, rows = np.nonzero(start_TB)
-        seams = list(zip(times.tolist(), rows.tolist(), strict=True)) if time > 0 else []
+        # At the very beginning there is nothing to forget.
+        seams = [(t, row) for t, row in zip(times.tolist(), rows.tolist(), strict=True) if time + t > 0]
         return Window(ids_at(self._tokens, position_TB), ids_at(self._tokens, position_TB + 1), seams)
