@@ -55,6 +55,14 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def usual_signals() -> None:
+    """Under nohup, or in the background of a shell, hangups or interrupts are ignored, also by all that tests start."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What fixtures of a whole session start has no business in the user's own cache either."""
     with pytest.MonkeyPatch.context() as patch:
