@@ -118,3 +118,15 @@ def test_a_text_of_a_few_characters_is_planned_too(tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("to be, or not to be\n" * 3, encoding="utf-8")
     assert main(["--corpus", f"files:{tmp_path}/short.txt", *FLAGS, "--minutes", "0.05", "--run-dir", "a"]) == 0
     assert measured("a")[-1]["val_loss"] is not None
+
+
+@pytest.mark.parametrize("text", ["a", "ab"])
+def test_a_text_too_short_for_any_plan_is_refused_in_a_line(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "short.txt").write_text(text, encoding="utf-8")
+    assert main(["--corpus", f"files:{tmp_path}/short.txt", *FLAGS, "--minutes", "0.05", "--run-dir", "a"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "take more text" in said
+    assert not Path("a").exists()

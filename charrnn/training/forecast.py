@@ -44,7 +44,8 @@ def make_plan(
     left = on_main(accelerator, lambda: began + 60 * float(config.minutes) - time.monotonic())
     left -= min(MOST, len(store.train) + len(store.val)) / COMPRESSED_PER_SECOND
     device = (64, 64) if accelerator.device.type == "cuda" else (16, 32)
-    task = Task(len(store.train), len(store.val), max(1.0, left), *device)
+    # What has no text to train on is refused when it is prepared, in words of its own.
+    task = Task(max(1, len(store.train)), len(store.val), max(1.0, left), *device)
 
     def probe(size: int, cost: Costs, seconds: float) -> Costs:
         sized = planning.plan(config.model_copy(update={"hidden_size": size}), task, {size: cost})
@@ -61,7 +62,7 @@ def make_plan(
     chosen = planning.plan(config.model_copy(update={"hidden_size": size}), task, {size: cost})
     later = planning.plan(config, replace(task, seconds=10 * task.seconds), costs)
     lines = [f"planned for {in_words(float(config.minutes))}: {said(chosen)}"]
-    if planning.seconds_of(chosen, task, cost) < 0.8 * task.seconds:
+    if "epochs" in planning.free(config) and planning.seconds_of(chosen, task, cost) < 0.8 * task.seconds:
         lines.append("more time would not help with a text of this size: more text would")
     else:
         lines.append(f"with {in_words(10 * float(config.minutes))}: {said(later)}")
