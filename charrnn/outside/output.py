@@ -148,6 +148,8 @@ def _to_stderr(level: int = logging.NOTSET) -> logging.Handler:
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Lets charrnn and its plugins say on standard error what is not wrong but worth knowing, a line each."""
+    # A tracker's client has a log file of its own, whose full disk is not worth a traceback for each line.
+    logging.raiseExceptions = False
     logging.basicConfig(level=logging.WARNING, handlers=[_to_stderr()])
     for name in ("charrnn", "charrnn_plugins"):
         logging.getLogger(name).setLevel(level)
