@@ -4,7 +4,8 @@ BIN := .venv/bin
 
 .PHONY: install train test test-slow test-browser test-cluster soak check clean
 
-INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
+# Compiling all modules takes as long as downloading them, and most are never imported: Python compiles those that are.
+INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable
 
 # What training needs comes first: alone it takes half as long as with what the tests need.
 .venv/trains: pyproject.toml constraints.txt
