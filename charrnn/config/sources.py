@@ -46,7 +46,7 @@ def resolve(given: Mapping[str, Any], default_preset: str, spelled: Callable[[st
             named = shown(str(saved["plugin"]))
             raise ConfigError(f"{own} names the plugins {named}, which are code: give --plugin for those you trust")
     values = {**saved, **given}
-    if not any(map(values.get, ("preset", "minutes", "epochs", "max_steps"))):
+    if values.get("minutes") in (None, "") and not any(map(values.get, ("preset", "epochs", "max_steps"))):
         values["minutes"] = DEFAULT_MINUTES
     preset = values.get("preset") or ("" if values.get("minutes") or "preset" in values else default_preset)
     config = TrainConfig.from_values(

@@ -57,6 +57,12 @@ def test_minutes_are_a_number_with_or_without_a_plus(wrong: str) -> None:
     assert one_line(error)
 
 
+@pytest.mark.parametrize("wrong", [0, -3, True, [1]])
+def test_other_minutes_from_python_are_refused_too(wrong: object) -> None:
+    with pytest.raises(ConfigError, match="write a number of minutes above 0"):
+        resolve({"minutes": wrong}, "laptop")
+
+
 @pytest.mark.parametrize(("value", "read"), [("5", "5"), ("+10", "+10"), (5, "5"), (0.5, "0.5"), (2.0, "2")])
 def test_minutes_can_be_numbers_too(value: object, read: str) -> None:
     assert resolve({"minutes": value}, "laptop").minutes == read
