@@ -15,6 +15,14 @@ from charrnn.errors import UserError
 from charrnn.outside.printable import encodable, one_line, printable
 
 
+def takes_colors(stream: TextIO) -> bool:
+    """Whether a stream is to be coloured, by the conventions of no-color.org and force-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return is_terminal or bool(os.environ.get("FORCE_COLOR"))
+
+
 class GoneError(UserError):
     """Standard output does not take what a command has to print."""
 

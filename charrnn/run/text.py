@@ -86,6 +86,20 @@ def trained_text(
     return text
 
 
+def text_of_model(
+    folder: Path, training: Mapping[str, Any] | None, vocab: Vocabulary, scratch: Path, consent: Consent
+) -> TokenStore:
+    """`trained_text`, or of a model alone, which has no training.json, the text that is given as what it learnt."""
+    if training is not None:
+        return trained_text(folder, training, vocab, scratch, consent)
+    if not consent.corpus:
+        raise CorpusError(
+            f"{shown(str(folder))} is a model alone, which does not say what it was trained on: give --corpus with that"
+        )
+    corpora = Corpora(consent.plugin, consent.block_plugin)
+    return build_store(scratch / "store", _sources(consent.corpus, corpora), vocab=vocab)
+
+
 def known_stores(checkpoint: Path) -> Iterator[Path]:
     """The token stores in the folder of a checkpoint's run, and in this user's cache."""
     parent = checkpoint.resolve().parent
@@ -141,8 +155,9 @@ def _read_text(
 ) -> TokenStore:
     """Reads a run's text into a store of its own, which no cache keeps; only plugins that were given are imported."""
     corpora = Corpora(consent.plugin, consent.block_plugin or config.block_plugin)
+    sources = (_sources(part, corpora) for part in specs)
+    return build_store(scratch / "store", *sources, vocab=vocab, **_store_settings(config))
 
-    def sources(part: tuple[str, ...]) -> Sources:
-        return [(str(spec), corpora.find(spec).documents(spec)) for spec in map(CorpusSpec.parse, part)]
 
-    return build_store(scratch / "store", *map(sources, specs), vocab=vocab, **_store_settings(config))
+def _sources(specs: tuple[str, ...], corpora: Corpora) -> Sources:
+    return [(str(spec), corpora.find(spec).documents(spec)) for spec in map(CorpusSpec.parse, specs)]
