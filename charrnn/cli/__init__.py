@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from charrnn import __version__
-from charrnn.config.options import did_you_mean
-from charrnn.errors import UsageError, UserError
+from charrnn.errors import UsageError, UserError, did_you_mean
 from charrnn.outside.output import guarded, log_to_stderr, tell
 
 COMMANDS = {
@@ -57,6 +56,6 @@ def run(command: str, args: Sequence[str]) -> int:
         print(__version__)
         return 0
     if command not in COMMANDS:
-        hint = did_you_mean(command, COMMANDS) or f": choose {', '.join(COMMANDS)}"
+        hint = did_you_mean(command, COMMANDS, f": choose {', '.join(COMMANDS)}")
         raise UsageError(f"there is no command {command!r}{hint}")
     return int(importlib.import_module(f"charrnn.cli.{command}").main(args))

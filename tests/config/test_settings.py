@@ -204,9 +204,9 @@ def test_yaml_words_mean_what_the_setting_makes_of_them(tmp_path: Path) -> None:
         ("checkpoint_minutes", "1:30", "write a number in digits, such as 90 or 1.5"),
         ("epochs", "0x10", "write a number in digits"),
         ("temperatures", "[0.5, true]", "write a number in digits, such as 90 or 1.5"),
-        ("keep", "null", "input should be a valid integer"),
-        ("prompt", "null", "input should be a valid string"),
-        ("log_model", "maybe", "input should be a valid boolean"),
+        ("keep", "null", "must be a whole number"),
+        ("prompt", "null", "must be a text"),
+        ("log_model", "maybe", "must be true or false"),
     ],
 )
 def test_a_value_that_could_mean_two_things_is_refused(
