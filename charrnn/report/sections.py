@@ -82,7 +82,7 @@ def printable(text: str) -> str:
 
 
 def verdict(quality: Quality, state: str, others: Mapping[str, float]) -> dict[str, Any]:
-    """How the run ended, and how good its model is beside others, of which it is known what they need; the best first."""
+    """How the run ended, and its model among ``others`` by the bits that each needs, the best first."""
     said = quality.verdict.advice if quality.verdict else ENDINGS.get(state, "How it ended is not known")
     beside = [{"name": name, "bits": bits, "is_model": False} for name, bits in others.items()]
     if quality.bits is not None:

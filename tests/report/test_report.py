@@ -472,9 +472,7 @@ def test_copies_in_what_a_model_writes_are_found_with_an_interval() -> None:
     rng = np.random.default_rng(0)
     training, other = rng.integers(0, 8, 50_000).astype(np.uint8), rng.integers(0, 8, 50_000).astype(np.uint8)
     own = [vocab.decode(other[start : start + 300]) for start in range(0, 6000, 300)]
-    quoted = [
-        vocab.decode(training[start : start + 100]) + text[100:] for start, text in zip(range(20), own, strict=True)
-    ]
+    quoted = [vocab.decode(training[start : start + 100]) + text[100:] for start, text in enumerate(own)]
     reading = read(CharLSTM(8, 8), other[20_000:])
     said = copied({"own": own, "quoted": quoted}, vocab, Texts(training, other[20_000:], True), reading)
     first, second, compared = said["rows"]
@@ -482,8 +480,8 @@ def test_copies_in_what_a_model_writes_are_found_with_an_interval() -> None:
     assert (compared["share"], compared["texts"]) == (0, NUM_TEXTS)
     assert second["share"] == pytest.approx(1 / 3, abs=0.01)
     assert second["low"] <= second["share"] <= second["high"]
-    assert second["longest"] == 100
-    assert [each["length"] for each in said["passages"]] == [100]  # they overlap in what they quote
+    assert 100 <= second["longest"] < 105  # what comes after may be the same by chance
+    assert [each["length"] for each in said["passages"]] == [second["longest"]]  # they overlap in what they quote
 
 
 def test_texts_are_those_of_their_seeds_and_an_interval_has_their_mean() -> None:
