@@ -1,0 +1,32 @@
+"""A page to write with a model that is one file: the model runs in the reader's browser, and needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charrnn.model.in_browser import Cost, model_in_browser, script
+from charrnn.model.lstm import CharLSTM
+from charrnn.outside.page import marked, render
+from charrnn.text.vocab import Vocabulary
+
+LENGTH = 1000
+"""Characters that the page writes at a time."""
+
+
+def page(name: str, corpora: Sequence[str], model: CharLSTM, vocab: Vocabulary, cost: Cost) -> str:
+    """The page of a model, HTML of one file; ``corpora`` are what it learned from, if that is known.
+
+    Raises `CheckpointError` for a model that has diverged.
+    """
+    marks = {character: mark for character in vocab.characters if (mark := marked(character)) != character}
+    values = {
+        "name": name,
+        "corpora": corpora,
+        "shape": model,
+        "num_weights": sum(weight.numel() for weight in model.parameters()),
+        "num_characters": len(vocab.characters),
+        "cost": cost,
+        "length": LENGTH,
+        "file": model_in_browser(model, vocab) | {"marks": marks, "length": LENGTH},
+    }
+    return render("charrnn.play", values, [script()])
