@@ -21,7 +21,7 @@ from charrnn.model.in_browser import rounding_cost
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.foreign import checked, is_there, open_file, shown
 from charrnn.outside.printable import one_line
-from charrnn.play.page import page
+from charrnn.play.offline import offline_page
 from charrnn.run.checkpoint import read_training
 from charrnn.run.schema import Config
 from charrnn.run.text import text_at_hand
@@ -88,7 +88,7 @@ def make_page(name: str, source: Path, model: CharLSTM, vocab: Vocabulary) -> st
             raise CheckpointError(f"{source / 'training.json'} cannot be read: config: {error}") from error
         if text := text_at_hand(source, training, vocab):
             held_out = text.val
-    return page(name, corpora, model, vocab, rounding_cost(model, vocab, held_out))
+    return offline_page(name, corpora, model, vocab, rounding_cost(model, vocab, held_out))
 
 
 def write_folder(folder: Path, contents: Mapping[str, BufferedReader]) -> None:

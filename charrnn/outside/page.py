@@ -14,8 +14,8 @@ from markupsafe import Markup
 from charrnn.outside.printable import printable
 
 
-def render(package: str, values: Mapping[str, Any], scripts: Sequence[str] = ()) -> str:
-    """The page of a package: its page.html.jinja with its page.css and its page.js, which comes after other scripts.
+def render(package: str, name: str, values: Mapping[str, Any], scripts: Sequence[str] = ()) -> str:
+    """A page of a package: its NAME.html.jinja with its NAME.css and its NAME.js, which comes after other scripts.
 
     The template says what a browser may run, by ``script_hash`` and ``style_hash``: not what a text smuggles in.
     """
@@ -27,15 +27,15 @@ def render(package: str, values: Mapping[str, Any], scripts: Sequence[str] = ())
         lstrip_blocks=True,
     )
     environment.filters["printable"] = marked
-    script = "\n".join([*scripts, _template(package, "page.js")])
-    style = _template("charrnn.outside", "base.css") + _template(package, "page.css")
+    script = "\n".join([*scripts, _template(package, f"{name}.js")])
+    style = _template("charrnn.outside", "base.css") + _template(package, f"{name}.css")
     own = {
         "script": Markup(script),
         "script_hash": _hash(script),
         "style": Markup(style),
         "style_hash": _hash(style),
     }
-    return environment.get_template("page.html.jinja").render(values, **own)
+    return environment.get_template(f"{name}.html.jinja").render(values, **own)
 
 
 def marked(text: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from charrnn.model.evaluation import Loss
 from charrnn.model.in_browser import Cost
 from charrnn.model.lstm import CharLSTM
-from charrnn.play.page import page
+from charrnn.play.offline import offline_page
 from charrnn.text.vocab import Vocabulary
 
 HOSTILE = "</script><script>document.title='owned'</script>\"'<img src=x onerror=alert(1)>&amp;{{ 7 }}"
@@ -48,7 +48,7 @@ class Elements(HTMLParser):
 def make(name: str = "run", corpora: tuple[str, ...] = (), cost: Cost = COST) -> str:
     """The page of a model with strange characters, which nobody trained."""
     vocab = Vocabulary("".join(sorted(set(HOSTILE + STRANGE))), has_unknown=True)
-    return page(name, corpora, CharLSTM(len(vocab), hidden_size=8), vocab, cost)
+    return offline_page(name, corpora, CharLSTM(len(vocab), hidden_size=8), vocab, cost)
 
 
 def test_no_name_and_no_character_becomes_markup() -> None:

@@ -1,4 +1,4 @@
-"""A page to write with a model that is one file: the model runs in the reader's browser, and needs nothing else."""
+"""The page to play with as one file: the model runs in the reader's browser, offline, and needs nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LENGTH = 1000
 """Characters that the page writes at a time."""
 
 
-def page(name: str, corpora: Sequence[str], model: CharLSTM, vocab: Vocabulary, cost: Cost) -> str:
+def offline_page(name: str, corpora: Sequence[str], model: CharLSTM, vocab: Vocabulary, cost: Cost) -> str:
     """The page of a model, HTML of one file; ``corpora`` are what it learned from, if that is known.
 
     Raises `CheckpointError` for a model that has diverged.
@@ -29,4 +29,4 @@ def page(name: str, corpora: Sequence[str], model: CharLSTM, vocab: Vocabulary, 
         "length": LENGTH,
         "file": model_in_browser(model, vocab) | {"marks": marks, "length": LENGTH},
     }
-    return render("charrnn.play", values, [script()])
+    return render("charrnn.play", "offline", values, [script()])
