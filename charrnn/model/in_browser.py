@@ -20,6 +20,7 @@ from charrnn.model.evaluation import Loss, evaluate
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import Array, Sampling, draw
 from charrnn.model.shape import Shape
+from charrnn.outside.page import marked
 from charrnn.text.vocab import Ids, Vocabulary
 
 OWN_TEXTS, OWN_LENGTH = 32, 320
@@ -78,6 +79,7 @@ def model_in_browser(model: CharLSTM, vocab: Vocabulary) -> dict[str, Any]:
         "characters": list(vocab.characters),
         "unknown": vocab.has_unknown,
         "normal_form": vocab.normal_form,
+        "marks": {character: mark for character in vocab.characters if (mark := marked(character)) != character},
         "floats": _base64(np.concatenate(floats).astype("<f4")),
         "bytes": _base64(np.concatenate(wholes)),
     }

@@ -3,13 +3,30 @@
 // charrnn trains it in Python (lstm.py beside this file); this is the same model for a browser, its weights in 8 bits.
 // LSTM: Hochreiter & Schmidhuber 1997.
 
-// The characters that a model knows, numbered from 0; if `unknown` is true, 0 stands for all others.
+// The characters that a model knows, by their numbers; if `unknown` is true, 0 stands for all others.
 class Vocabulary {
-  constructor({ characters, unknown, normal_form }) {
+  constructor({ characters, unknown, normal_form, marks }) {
     this.characters = unknown ? ["\ufffd", ...characters] : characters;
     this.hasUnknown = unknown;
+    this.first = Number(unknown); // the number of the first character
     this.normalForm = normal_form;
-    this.numbers = new Map(characters.map((character, place) => [character, place + Number(unknown)]));
+    this.marks = marks;
+    this.numbers = new Map(characters.map((character, place) => [character, place + this.first]));
+  }
+
+  // A character as it can be shown in a text.
+  shown(number) {
+    return this.marks[this.characters[number]] ?? this.characters[number];
+  }
+
+  // A character as it can be spoken of: with a sign for what nobody would see.
+  named(number) {
+    return { " ": "␣", "\n": "↵", "\t": "⇥" }[this.characters[number]] ?? this.shown(number);
+  }
+
+  // The number of the character that comes before a text: a text is the beginning of a line, if the model knows lines.
+  start() {
+    return this.numbers.get("\n") ?? this.first;
   }
 
   // A text as its characters: whole code points, in the normal form that the model was trained on.
@@ -109,6 +126,11 @@ function probabilities(logits, temperature = 1) {
   const weights = logits.map((logit) => Math.exp((logit - most) / temperature));
   const sum = weights.reduce((total, weight) => total + weight, 0);
   return weights.map((weight) => weight / sum);
+}
+
+// The numbers of the likeliest characters, the likeliest first.
+function likeliest(chances, count) {
+  return Array.from(chances.keys()).sort((one, other) => chances[other] - chances[one]).slice(0, count);
 }
 
 function sigmoid(x) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -13,8 +13,10 @@ from markupsafe import Markup
 
 from charrnn.outside.printable import printable
 
+Filter = Callable[..., object]
 
-def render(package: str, name: str, values: Mapping[str, Any], scripts: Sequence[str] = ()) -> str:
+
+def render(package: str, name: str, values: Mapping[str, Any], scripts: Sequence[str] = (), **filters: Filter) -> str:
     """A page of a package: its NAME.html.jinja with its NAME.css and its NAME.js, which comes after other scripts.
 
     The template says what a browser may run, by ``script_hash`` and ``style_hash``: not what a text smuggles in.
@@ -26,7 +28,7 @@ def render(package: str, name: str, values: Mapping[str, Any], scripts: Sequence
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["printable"] = marked
+    environment.filters |= {"printable": marked, **filters}
     script = "\n".join([*scripts, _template(package, f"{name}.js")])
     style = _template("charrnn.outside", "base.css") + _template(package, f"{name}.css")
     own = {

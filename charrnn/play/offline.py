@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from charrnn.model.in_browser import Cost, model_in_browser, script
 from charrnn.model.lstm import CharLSTM
-from charrnn.outside.page import marked, render
+from charrnn.outside.page import render
 from charrnn.text.vocab import Vocabulary
 
 LENGTH = 1000
@@ -18,7 +18,6 @@ def offline_page(name: str, corpora: Sequence[str], model: CharLSTM, vocab: Voca
 
     Raises `CheckpointError` for a model that has diverged.
     """
-    marks = {character: mark for character in vocab.characters if (mark := marked(character)) != character}
     values = {
         "name": name,
         "corpora": corpora,
@@ -26,7 +25,6 @@ def offline_page(name: str, corpora: Sequence[str], model: CharLSTM, vocab: Voca
         "num_weights": sum(weight.numel() for weight in model.parameters()),
         "num_characters": len(vocab.characters),
         "cost": cost,
-        "length": LENGTH,
-        "file": model_in_browser(model, vocab) | {"marks": marks, "length": LENGTH},
+        "file": model_in_browser(model, vocab) | {"length": LENGTH},
     }
     return render("charrnn.play", "offline", values, [script()])

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from charrnn.model.lstm import CharLSTM
+from charrnn.outside.page import render as render_page
 from charrnn.report import sections
 from charrnn.report.reading import read
-from charrnn.report.sections import Row, Texts, printable
+from charrnn.report.sections import Row, Texts
 from charrnn.run.quality import Quality
 from charrnn.text.vocab import Vocabulary
 
@@ -35,25 +30,11 @@ def render(
 
     ``state`` is that of the run's status.json, or nothing.
     """
-    environment = Environment(
-        loader=PackageLoader("charrnn.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"printable": printable, "bits": sections.bits, "signed": signed}
-    templates = resources.files("charrnn.report") / "templates"
-    script = (templates / "page.js").read_text(encoding="utf-8")
     others = {**sections.baselines(quality), "blind guessing": math.log2(len(vocab))}
     values: dict[str, Any] = {
         "name": name,
         "facts": facts,
         "verdict": sections.verdict(quality, state, others),
-        "style": Markup((templates / "page.css").read_text(encoding="utf-8")),
-        "script": Markup(script),
-        # Only this script may run: whatever a text smuggles in, the browser refuses.
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "charts": sections.curves(metrics, others),
         "samples": sections.side_by_side(samples),
         "texts": texts,
@@ -64,7 +45,7 @@ def render(
         values["copied"] = sections.copied(texts_written, vocab, texts, reading)
         values["surprise"] = sections.surprise(reading, vocab)
         values["cells"] = sections.cells(reading, vocab, model.hidden_size)
-    return environment.get_template("page.html.jinja").render(values)
+    return render_page("charrnn.report", "page", values, bits=sections.bits, signed=signed)
 
 
 def signed(value: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.model.lstm import CharLSTM
-from charrnn.outside.printable import printable as printable_with
+from charrnn.outside.page import marked
 from charrnn.report.cells import CLEAR, FollowingCell, clearest, excerpt, following_cells
 from charrnn.report.copied import SHORTEST, Passage, copied_lengths, copied_passages
 from charrnn.report.curves import Chart, draw
@@ -74,11 +74,6 @@ class Texts:
     train: Ids
     read: Ids
     is_held_out: bool
-
-
-def printable(text: str) -> str:
-    """A text with a mark, one character wide, in the place of each that must not be raw."""
-    return printable_with(text, lambda raw: chr(0x2400 + ord(raw)) if raw < " " else "\ufffd")
 
 
 def verdict(quality: Quality, state: str, others: Mapping[str, float]) -> dict[str, Any]:
@@ -268,7 +263,7 @@ def cells(reading: Reading, vocab: Vocabulary, hidden_size: int) -> dict[str, An
 
 
 def _named(character: str) -> str:
-    return _NAMED.get(character) or printable(character)
+    return _NAMED.get(character) or marked(character)
 
 
 def _stretches(text: str, values: Sequence[int]) -> list[tuple[int, str]]:

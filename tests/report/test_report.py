@@ -22,6 +22,7 @@ from charrnn.cli import main
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import generate
+from charrnn.outside.page import marked
 from charrnn.report.cells import EXCERPT, clearest, excerpt, features, following_cells
 from charrnn.report.copied import SHORTEST, Passage, copied_lengths, copied_passages
 from charrnn.report.curves import draw
@@ -34,7 +35,6 @@ from charrnn.report.sections import (
     bits,
     copied,
     different,
-    printable,
     side_by_side,
 )
 from charrnn.report.writing import LENGTH, NUM_TEXTS, interval, pieces_of, write_texts
@@ -167,7 +167,7 @@ def test_the_text_shown_is_the_validation_text_a_note_to_each_character(run_dir:
     validation = text[int(len(text) * 0.9) :]
     shown = page.texts["read surprise"].replace("↵\n", "\n").removeprefix("\n")
     assert HOSTILE in shown
-    assert shown in printable(validation)
+    assert shown in marked(validation)
     assert len(page.notes) == len(shown) > 1000
     for note, character in zip(page.notes, shown, strict=True):
         first, *likeliest = note.splitlines()
@@ -554,8 +554,8 @@ def test_a_long_run_shows_some_samples_the_first_and_the_last_among_them() -> No
 
 
 def test_what_cannot_be_shown_has_a_mark_and_writing_keeps_its_direction() -> None:
-    assert printable("a\tb\n<é中😀\u200d\u05d0") == "a\tb\n<é中😀\u200d\u05d0"
-    assert printable("\x00\x1b\x7f\x85\u2028\u202e\u2066\ud800") == "\u2400\u241b" + "\ufffd" * 6
+    assert marked("a\tb\n<é中😀\u200d\u05d0") == "a\tb\n<é中😀\u200d\u05d0"
+    assert marked("\x00\x1b\x7f\x85\u2028\u202e\u2066\ud800") == "\u2400\u241b" + "\ufffd" * 6
 
 
 def test_the_model_of_the_report_is_the_best_one(run_dir: Path) -> None:

@@ -10,7 +10,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const file = JSON.parse(at("model").textContent);
 const vocabulary = new Vocabulary(file), lstm = new CharLSTM(file);
-const NAMES = { " ": ["␣", "space"], "\n": ["↵", "new line"], "\t": ["⇥", "tab"] };
+const SPOKEN = { " ": "space", "\n": "new line", "\t": "tab" };
 
 let beginning = ""; // as it was typed
 let tokens = []; // the beginning, and what has been written so far
@@ -29,8 +29,7 @@ function begin() {
     say(`The network has never read ${listed(missing)}: begin without.`, true);
     return;
   }
-  const start = vocabulary.numbers.has("\n") ? "\n" : vocabulary.characters[Number(vocabulary.hasUnknown)];
-  tokens = vocabulary.encode(beginning || start);
+  tokens = beginning ? vocabulary.encode(beginning) : [vocabulary.start()];
   thoughts = [];
   waiting = [];
   choose(null);
@@ -86,21 +85,16 @@ function draw() {
   const likely = probabilities(allowed, Number(at("temperature").value)), lot = Math.random();
   let sum = 0, token = likely.findIndex((chance) => (sum += chance) > lot);
   if (token < 0) token = likely.indexOf(Math.max(...likely)); // chances add up to 1 but for rounding
-  let best = [];
-  chances.forEach((chance, each) => {
-    if (each < Number(vocabulary.hasUnknown) || (best.length === BEST && chance <= best.at(-1).chance)) return;
-    best.push({ token: each, chance });
-    best = best.sort((one, other) => other.chance - one.chance).slice(0, BEST);
-  });
-  add({ token, chance: chances[token], best });
+  const best = likeliest(chances, BEST + 1).filter((each) => each >= vocabulary.first).slice(0, BEST);
+  add({ token, chance: chances[token], best: best.map((each) => ({ token: each, chance: chances[each] })) });
   return 1;
 }
 
 function add(thought) {
-  const span = document.createElement("span"), character = vocabulary.characters[thought.token];
+  const span = document.createElement("span");
   span.className = `s${Math.min(8, Math.round(-Math.log2(thought.chance)))}`;
-  span.textContent = visible(character);
-  if (character === "\n") span.replaceChildren(Object.assign(document.createElement("i"), { textContent: "↵" }), "\n");
+  span.textContent = vocabulary.shown(thought.token);
+  if (span.textContent === "\n") span.replaceChildren(Object.assign(document.createElement("i"), { textContent: "↵" }), "\n");
   tokens.push(thought.token);
   thoughts.push({ ...thought, span });
   waiting.push(span);
@@ -117,15 +111,13 @@ function show() {
 function look(thought) {
   at("thought").hidden = !thought;
   if (!thought) return;
-  const [mark, name] = named(thought.token);
-  at("sure").textContent = `It wrote ${name ?? mark}, which was ${percent(thought.chance)} likely. What else it thought of:`;
+  at("sure").textContent = `It wrote ${spoken(thought.token)}, which was ${percent(thought.chance)} likely. What else it thought of:`;
   at("others").replaceChildren(
     ...thought.best.map(({ token, chance }) => {
       const button = document.createElement("button"), bar = document.createElement("i");
-      const [mark, name] = named(token);
       button.type = "button";
-      button.append(Object.assign(document.createElement("b"), { textContent: mark }), percent(chance), bar);
-      button.setAttribute("aria-label", `${name ?? mark}, ${percent(chance)}: go on with it`);
+      button.append(Object.assign(document.createElement("b"), { textContent: vocabulary.named(token) }), percent(chance), bar);
+      button.setAttribute("aria-label", `${spoken(token)}, ${percent(chance)}: go on with it`);
       bar.style.width = `${100 * chance}%`;
       button.addEventListener("click", () => take(thought, token, chance));
       return button;
@@ -156,13 +148,8 @@ function take(thought, token, chance) {
   write();
 }
 
-function visible(character) {
-  return file.marks[character] ?? character;
-}
-
-function named(token) {
-  const character = vocabulary.characters[token];
-  return NAMES[character] ?? [visible(character)];
+function spoken(token) {
+  return SPOKEN[vocabulary.characters[token]] ?? vocabulary.named(token);
 }
 
 function listed(characters) {
