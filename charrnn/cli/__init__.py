@@ -19,7 +19,7 @@ COMMANDS = {
     "corpora": "list the corpora there are, show or search what they hold",
     "report": "write a page on how a run went and what its model has learned",
     "presets": "show the presets of training and their values",
-    "export": "write a run's model as a folder for CharLSTM.from_pretrained",
+    "export": "write a run's model to hand on: a folder for programs, a page for people",
 }
 
 

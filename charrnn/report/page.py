@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from charrnn.model.in_browser import script
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.page import render as render_page
 from charrnn.report import sections
@@ -38,6 +39,7 @@ def render(
         "charts": sections.curves(metrics, others),
         "samples": sections.side_by_side(samples),
         "texts": texts,
+        "own": sections.for_own_sentence(model, vocab),
     }
     if isinstance(texts, Texts):
         reading = read(model, texts.read)
@@ -45,7 +47,7 @@ def render(
         values["copied"] = sections.copied(texts_written, vocab, texts, reading)
         values["surprise"] = sections.surprise(reading, vocab)
         values["cells"] = sections.cells(reading, vocab, model.hidden_size)
-    return render_page("charrnn.report", "page", values, bits=sections.bits, signed=signed)
+    return render_page("charrnn.report", "page", values, [script()], bits=sections.bits, signed=signed)
 
 
 def signed(value: float) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.errors import CheckpointError
+from charrnn.model.in_browser import model_in_browser
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.page import marked
 from charrnn.report.cells import CLEAR, FollowingCell, clearest, excerpt, following_cells
@@ -44,6 +46,9 @@ BROWSED = 400
 
 MAX_BROWSED = 1_000_000
 """Values of all cells in the page: with thousands of cells the text is shorter."""
+
+MAX_MODEL = 2_000_000
+"""Bytes that the model may take in the page."""
 
 TEMPERATURES = (0.5, 0.8, 1.0)
 """At which a model writes whose run has written no samples."""
@@ -221,6 +226,17 @@ def _bar(share: float) -> str:
     """A bar as long as a share, to an eighth of a character."""
     full, eighths = divmod(round(8 * BAR * float(share)), 8)
     return "█" * full + _EIGHTHS[eighths].strip()
+
+
+def for_own_sentence(model: CharLSTM, vocab: Vocabulary) -> dict[str, Any] | str:
+    """The model itself, in 8 bits, for the box that reads a reader's own sentence; or why there is none."""
+    size = sum(weight.numel() for weight in model.parameters()) * 4 / 3  # as base64
+    if size > MAX_MODEL:
+        return f"with the model in it, the page would have {size / 1e6:.1f} MB more"
+    try:
+        return model_in_browser(model, vocab)
+    except CheckpointError as error:
+        return str(error)
 
 
 def cells(reading: Reading, vocab: Vocabulary, hidden_size: int) -> dict[str, Any]:

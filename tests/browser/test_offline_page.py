@@ -268,7 +268,7 @@ def test_a_beginning_that_it_cannot_read_is_refused_or_said(open_page: Open, sto
     vocab = Vocabulary("\nabc", has_unknown=True, normal_form="NFC")
     strange = open_page(export(save(tmp_path / "with-unknown", vocab)))
     write(strange, "ab€")
-    strange.locator("#status", has_text="never read € (U+20AC), and reads a stranger there").wait_for()
+    strange.locator("#status", has_text="never read € (U+20AC): it reads an unknown character there").wait_for()
     assert strange.evaluate("tokens.slice(0, 3)") == vocab.encode("ab€").tolist() == [2, 3, 0]
     assert strange.evaluate("tokens.slice(3).includes(0)") is False
     assert strange.evaluate("thoughts.some(({ best }) => best.some(({ token }) => token === 0))") is False

@@ -36,7 +36,7 @@ function begin() {
   startAgain();
   at("text").replaceChildren(Object.assign(document.createElement("b"), { textContent: beginning }));
   at("write").textContent = "Write again";
-  write(missing.length ? `The network has never read ${listed(missing)}, and reads a stranger there. ` : "");
+  write(missing.length ? `The network has never read ${listed(missing)}: it reads an unknown character there. ` : "");
 }
 
 function startAgain() {
@@ -84,7 +84,7 @@ function draw() {
   if (vocabulary.hasUnknown) allowed[0] = -Infinity;
   const likely = probabilities(allowed, Number(at("temperature").value)), lot = Math.random();
   let sum = 0, token = likely.findIndex((chance) => (sum += chance) > lot);
-  if (token < 0) token = likely.indexOf(Math.max(...likely)); // chances add up to 1 but for rounding
+  if (token < 0) token = likeliest(likely, 1)[0]; // chances add up to 1 but for rounding
   const best = likeliest(chances, BEST + 1).filter((each) => each >= vocabulary.first).slice(0, BEST);
   add({ token, chance: chances[token], best: best.map((each) => ({ token: each, chance: chances[each] })) });
   return 1;
