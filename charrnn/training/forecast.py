@@ -24,8 +24,8 @@ PROBED = (256, 512, 1024)
 """Cells whose speed is measured before a plan; that of other sizes lies between."""
 PROBE, LONGEST_PROBE = 0.005, 0.3
 """The share of the time for which each of these is measured, and the most, in seconds."""
-FINAL_PROBE, LONGEST_FINAL_PROBE = 0.03, 3.0
-"""The same for the size that was chosen."""
+FINAL_PROBE, LONGEST_FINAL_PROBE, FINAL_PROBES = 0.01, 2.0, 3
+"""The same for the size that is chosen, and how many there are at most: each can show that another is the better one."""
 COMPRESSED_PER_SECOND = 1_000_000
 """Characters that the compressors at the end of a run take in a second, more or less."""
 FORECAST_SECONDS = 0.3
@@ -57,9 +57,13 @@ def make_plan(
     costs: dict[int, Costs] = {}
     for size in PROBED if "hidden_size" in planning.free(config) else (config.hidden_size,):
         costs[size] = probe(size, A_GUESS, min(LONGEST_PROBE, PROBE * task.seconds))
-    size = planning.plan(config, task, costs).hidden_size
-    cost = probe(size, planning.cost_of(size, costs), min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds))
-    chosen = planning.plan(config.model_copy(update={"hidden_size": size}), task, {size: cost})
+    chosen = planning.plan(config, task, costs)
+    probed: set[int] = set()
+    while len(probed) < FINAL_PROBES and (size := chosen.hidden_size) not in probed:
+        probed.add(size)
+        costs[size] = probe(size, planning.cost_of(size, costs), min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds))
+        chosen = planning.plan(config, task, costs)
+    cost = planning.cost_of(chosen.hidden_size, costs)
     later = planning.plan(config, replace(task, seconds=10 * task.seconds), costs)
     lines = [f"planned for {in_words(float(config.minutes))}: {said(chosen)}"]
     if "epochs" in planning.free(config) and planning.seconds_of(chosen, task, cost) < 0.8 * task.seconds:
