@@ -98,9 +98,10 @@ def is_told_by_main(stop: StopRequest) -> bool:
 def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
     """One run, or the rest of one; returns its folder, and ``finished``, or ``preempted`` if it was told to stop."""
     began, patience = time.monotonic(), training_timeout()
-    if not config.corpus and launcher.rank() == 0:
-        print(f"no corpus was named: this trains on {DEFAULT_CORPUS}, a part of Python's own library")
-    config = config.model_copy(update={"corpus": config.corpus or (DEFAULT_CORPUS,)})
+    lines: list[str] = []
+    if not config.corpus:
+        lines.append(f"no corpus was named: this trains on {DEFAULT_CORPUS}, a part of Python's own library")
+        config = config.model_copy(update={"corpus": (DEFAULT_CORPUS,)})
     with settings_of_training(num_threads=config.num_threads, deterministic=config.deterministic):
         is_planned = bool(config.minutes) and "precision" in free(config)
         accelerator = start_accelerator("bf16" if is_planned and has_fast_bf16() else config.precision)
@@ -114,9 +115,9 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
             require_shared(accelerator, run.path, min(patience, VISIBILITY_TIMEOUT))
             read = "give all nodes the same files"
             inputs = on_each(accelerator, lambda: read_inputs(config, run.path, earlier), read)
-            lines: list[str] = []
             if config.minutes:
-                inputs, lines = make_plan(accelerator, run, inputs, stop, began)
+                inputs, planned = make_plan(accelerator, run, inputs, stop, began)
+                lines += planned
             job = on_each(accelerator, lambda: (prepare(accelerator, run, inputs, earlier, stop), {}))
             if minutes.startswith("+") and not launcher.restarts() and job.progress >= 1.0:
                 job = extended(job, float(minutes))

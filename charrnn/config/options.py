@@ -92,7 +92,10 @@ def told(kind: type[Options], error: Mapping[str, Any], spelled: Callable[[str],
         return str(message)
     name = spelled(repr(error["loc"][0])[1:-1])
     if error["type"] == "extra_forbidden":
-        return f"there is no {name}{did_you_mean(name, map(spelled, kind.model_fields))}"
+        where, _, alone = name.rpartition(": ")
+        # A name in a file is the setting's own; one that is given may be a flag.
+        hint = did_you_mean(alone, kind.model_fields if where else map(spelled, kind.model_fields))
+        return f"{where}{': ' * bool(where)}there is no {alone}{hint}"
     value = error["input"]
     if isinstance(value, tuple) and len(value) == 1:
         value = value[0]  # given without brackets
@@ -125,7 +128,8 @@ def read_flags(kind: type[Options], args: Sequence[str], prog: str, epilog: str 
     values, rest = parser.parse_known_args([re.sub(r"^--[^=]*", lambda m: m[0].replace("_", "-"), arg) for arg in args])
     for arg in rest:
         name = arg.split("=")[0]
-        raise UsageError(f"there is no {name}{did_you_mean(name, map(flag, kind.model_fields))}: see {prog} --help")
+        flags = (flag(known) for known, field in kind.model_fields.items() if _group(field) is not Group.ARGUMENTS)
+        raise UsageError(f"there is no {name}{did_you_mean(name, flags, f': see {prog} --help')}")
     return vars(values)
 
 
