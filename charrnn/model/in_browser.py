@@ -128,8 +128,9 @@ def rounding_cost(model: CharLSTM, vocab: Vocabulary, held_out: Ids | None = Non
 
 
 def _own_text(model: CharLSTM, vocab: Vocabulary) -> Ids:
-    steps = draw(model, vocab, seeds=range(OWN_TEXTS), how=Sampling(length=OWN_LENGTH, temperature=1.0))
-    return np.stack([tokens_B for tokens_B, _ in steps], axis=1).ravel()
+    how = Sampling(length=OWN_LENGTH, temperature=1.0)
+    steps = draw(model, vocab, [""] * OWN_TEXTS, seeds=range(OWN_TEXTS), how=how)
+    return np.stack([tokens_B for _, tokens_B, _ in steps], axis=1).ravel()
 
 
 def _check_numbers(model: CharLSTM) -> None:

@@ -23,9 +23,9 @@ _RESAMPLINGS = 2000
 def write_texts(model: CharLSTM, vocab: Vocabulary, temperature: float) -> list[str]:
     """So many texts of a model, from a fresh state and the seeds 0, 1, 2, ..."""
     how = Sampling(length=LENGTH, temperature=temperature)
-    steps = draw(model, vocab, seeds=range(NUM_TEXTS), how=how)
+    steps = draw(model, vocab, [""] * NUM_TEXTS, seeds=range(NUM_TEXTS), how=how)
     bar = tqdm(steps, f"writing at temperature {temperature:g}", LENGTH, disable=None, leave=False)
-    return [vocab.decode(tokens) for tokens in np.transpose([tokens_B for tokens_B, _ in bar])]
+    return [vocab.decode(tokens) for tokens in np.transpose([tokens_B for _, tokens_B, _ in bar])]
 
 
 def pieces_of(text: str) -> list[str]:
