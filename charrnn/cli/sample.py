@@ -36,7 +36,7 @@ LEGEND = ("probability 1/2 or more", "1/5 or more", "1/20 or more", "less")
 """What `COLORS` say, in words that fit a line of 60 columns."""
 
 
-class SampleOptions(ModelOptions, Sampling, TextOptions):
+class SampleOptions(TextOptions, ModelOptions, Sampling):
     """Write text with a trained model, from a fresh state.
 
     Example: charrnn sample runs/my-run --prompt "Once upon a time" --temperature 0.8
@@ -53,8 +53,9 @@ class SampleOptions(ModelOptions, Sampling, TextOptions):
     """End where the model writes this text, which is not printed; can be given several times. Here \\n is a new line,
     \\t a tab and \\\\ a backslash."""
     items: AtLeast0 = 0
-    """Print so many lines, each another and none of them in the training text (nor a part of what stands there), as
-    names or titles: each after a tab and the bits a character that the model needs for it. The fewer, the likelier."""
+    """Print so many lines, such as names or titles, each another and none of them in the training text, nor a part of
+    what stands there. Before each, and a tab, is what the model needs for it in bits a character: the fewer, the
+    likelier. One that does not end within --length characters is none."""
     corpus: Repeated = ()
     """With --items: a copy of the training text, SCHEME:ARGUMENT, where the run's own is not at hand."""
     num_samples: AtLeast1 = 1

@@ -184,10 +184,10 @@ def generate(
 ) -> Iterator[str]:
     """Yields ``length`` characters that go on from a prompt, from a fresh state; <unk> is never drawn.
 
-    Fewer if a text of ``stop`` comes: they end before it, also where it began before the last of several were drawn.
-    The settings are those of `Sampling`. Raises `VocabularyError` for a prompt with characters that the model never saw
-    and cannot map to <unk>, and for a stop with those that it never writes; and `ConfigError` for impossible settings:
-    all at once, before the first character is asked for.
+    With ``stop``, a text or several, they end before the first of them that the model writes. The settings are those of
+    `Sampling`. Raises `VocabularyError` for a prompt with characters that the model never saw and cannot map to <unk>,
+    and for a stop with those that it never writes; and `ConfigError` for impossible settings: all at once, before the
+    first character is asked for.
     """
     scored = generate_scored(model, vocab, prompt, **settings)
     return (character for character, _ in scored)
@@ -285,11 +285,8 @@ def draw(
 
     def steps() -> Iterator[tuple[Tokens, Tokens, Array]]:
         logits_BV, streams_B = stepper.read(prompt_tokens), np.arange(len(seeds))
-        rngs, ends, longest = (
-            [np.random.default_rng(seed) for seed in seeds],
-            [""] * len(seeds),
-            max(map(len, stops), default=0),
-        )
+        rngs = [np.random.default_rng(seed) for seed in seeds]
+        ends, longest = [""] * len(seeds), max(map(len, stops), default=0)
         for _ in range(how.length):
             if not np.isfinite(logits_BV).all():
                 raise CheckpointError(
