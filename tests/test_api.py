@@ -50,8 +50,42 @@ def test_fit_prints_progress_and_samples(text_file: Path, capsys: pytest.Capture
     model = charrnn.fit(f"files:{text_file}", max_steps=5, **SMALL)
     assert model.folder.parent == Path("runs")
     shown = capsys.readouterr().out
+    assert "no corpus was named" not in shown
     assert "step 5/5" in shown
     assert rows_of(model.folder / "samples.jsonl")[0]["text"] in shown
+
+
+def test_fit_without_a_corpus_says_what_it_trains_on(capsys: pytest.CaptureFixture[str]) -> None:
+    charrnn.fit(max_steps=1, **SMALL)
+    assert "no corpus was named: this trains on python:asyncio, a part of Python's" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [5, None, b"Ba"])
+def test_what_is_no_text_is_refused_in_a_line(value: Any, model: charrnn.Model) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: model.generate(value),
+        lambda: model.generate_all([value]),
+        lambda: model.loss(value),
+        lambda: model.line_losses([value]),
+        lambda: model.generate(stop=[value]),
+    ]
+    for call in calls:
+        with pytest.raises(UserError, match="a text") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_many_texts_are_wanted_as_a_list(model: charrnn.Model) -> None:
+    for call in (model.generate_all, model.line_losses):
+        with pytest.raises(ConfigError, match="must be a list of texts"):
+            call("Ba")
+
+
+def test_a_checkpoint_that_there_cannot_be_is_no_other(model: charrnn.Model) -> None:
+    with pytest.raises(ConfigError, match="there is no checkpoint 'first': choose best or last"):
+        charrnn.load(model.folder, "first")  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=f"did you mean {model.folder.name}"):
+        charrnn.load(model.folder.with_name("rum"))
 
 
 def test_fit_puts_back_what_it_sets_for_its_whole_process(text_file: Path) -> None:
@@ -122,6 +156,19 @@ def test_a_text_of_one_character_has_no_loss(model: charrnn.Model) -> None:
         ({"preset": "desktop"}, ConfigError, "no preset 'desktop'"),
         ({"corpus": "my.txt"}, CorpusError, "is not a corpus"),
         ({"resume": True}, ConfigError, "--resume needs the --run-dir"),
+        ({"tracker": "wandbb"}, ConfigError, r"^tracker wandbb: did you mean wandb\?"),
+        ({"normalize": "nfc"}, ConfigError, r"^normalize nfc: did you mean NFC\?"),
+        ({"optimizer": "sgd"}, ConfigError, "^optimizer sgd: choose adamw, adam, rmsprop"),
+        ({"corpus": "fiels:my.txt"}, CorpusError, r"no corpus 'fiels': did you mean files\?"),
+        ({"corpus": "files:my.txt?encodng=x"}, CorpusError, r"no option 'encodng': did you mean encoding\?"),
+        ({"hidden_size": [3]}, ConfigError, r"^hidden_size \[3\]: must be a whole number"),
+        ({"hidden_size": 3.5}, ConfigError, "^hidden_size 3.5: must be a whole number"),
+        ({"corpus": 5}, ConfigError, "^corpus 5: must be a text"),
+        ({"corpus": ["files:my.txt", 5]}, ConfigError, "^corpus 5: must be a text"),
+        ({"temperatures": None}, ConfigError, "^temperatures None: must be one, or several in a list"),
+        ({"run_dir": 5}, ConfigError, "^run_dir 5: must be a path"),
+        ({"config": 5}, ConfigError, "^config 5: must be a path"),
+        ({"preset": 5}, ConfigError, "no preset 5: choose laptop"),
     ],
 )
 def test_bad_settings_are_errors_and_leave_nothing(
@@ -183,7 +230,7 @@ def test_load_refuses_a_folder_without_a_model() -> None:
         charrnn.load("runs/none")
 
 
-def test_an_interrupt_saves_and_returns_and_the_run_goes_on_later(text_file: Path) -> None:
+def test_an_interrupt_saves_and_is_an_interrupt_and_the_run_goes_on_later(text_file: Path) -> None:
     """As a notebook's stop button does; and the signals are given back to whoever had them."""
     before = [signal.getsignal(number) for number in SIGNALS]
     metrics = Path("run/metrics.jsonl")
@@ -198,14 +245,21 @@ def test_an_interrupt_saves_and_returns_and_the_run_goes_on_later(text_file: Pat
     watcher = threading.Thread(target=interrupt)
     watcher.start()
     try:
-        model = charrnn.fit(f"files:{text_file}", run_dir="run", max_steps=1_000_000, log_every=1, **SMALL)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            charrnn.fit(f"files:{text_file}", run_dir="run", max_steps=1_000_000, log_every=1, **SMALL)
     finally:
         done.set()
         watcher.join()
-    assert status(model.folder)["state"] == "preempted"
+    assert isinstance(caught.value, charrnn.StoppedError)
+    assert str(caught.value) == (
+        "training was stopped (SIGINT) before its end, and saved: go on with "
+        "charrnn.fit(run_dir='run', resume=True), or take what there is with charrnn.load('run')"
+    )
+    assert status(Path("run"))["state"] == "preempted"
     assert [signal.getsignal(number) for number in SIGNALS] == before
-    step = status(model.folder)["step"]
-    charrnn.fit(run_dir="run", resume=True, max_steps=step + 2)
+    step = status(Path("run"))["step"]
+    assert charrnn.load("run").generate(length=5)
+    model = charrnn.fit(run_dir="run", resume=True, max_steps=step + 2)
     assert status(model.folder)["state"] == "finished"
     assert [row["step"] for row in rows_of(metrics)] == list(range(1, step + 3))
 

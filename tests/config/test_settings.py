@@ -244,7 +244,7 @@ def test_a_name_that_comes_twice_is_refused(content: str, tmp_path: Path) -> Non
         ({"hidden_size": "many"}, "hidden_size"),
         ({"hidden_size": None}, "hidden_size"),
         ({"hidden_size": 1.5}, "hidden_size"),
-        ({"optimizer": "sgd"}, "optimizer sgd: .*'adamw', 'adam' or 'rmsprop'"),
+        ({"optimizer": "sgd"}, "optimizer sgd: choose adamw, adam, rmsprop"),
         ({"temperatures": [0.5, "hot"]}, "temperatures hot"),
         ({"dropout": 1.0}, "dropout 1.0"),
         ({3: 4}, "3"),
@@ -279,7 +279,7 @@ def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_choice_is_spelled_as_it_has_to_be_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'NFC'"):
+    with pytest.raises(ConfigError, match="did you mean NFC"):
         parse(["--config", str(write(tmp_path / "values.json", {"normalize": "nfc"}))], "laptop")
 
 
@@ -397,7 +397,7 @@ def test_an_unknown_preset_is_told_with_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--hiden-size", "3"], r"there is no --hiden-size: did you mean --hidden-size\?"),
+        (["--hiden-size", "3"], r"there is no --hiden-size: did you mean --hidden-size\?$"),
         (["--hidden-size"], "--hidden-size: expected one argument"),
         (["stray"], "there is no stray: see charrnn train --help"),
     ],
@@ -407,6 +407,23 @@ def test_a_flag_that_does_not_exist_is_told_with_the_nearest(flags: list[str], m
         parse(flags, "laptop")
     one_line(caught)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("hiden_size: 3\n", "there is no hiden_size: did you mean hidden_size?"),
+        ("xyz: 3\n", "there is no xyz"),
+        ("tracker: wandbb\n", "tracker wandbb: did you mean wandb?"),
+        ('{"hiden-size": 3}', "there is no hiden_size: did you mean hidden_size?"),
+    ],
+)
+def test_a_name_in_a_file_is_told_with_the_file_and_the_nearest(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "values"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        parse(["--config", str(path)], "laptop")
+    assert one_line(caught) == f"{path}: {message}"
 
 
 @pytest.mark.parametrize("flags", [["--hidden-size", "many"], ["--optimizer", "sgd"], ["--temperatures", "1", "hot"]])
