@@ -380,7 +380,7 @@ def test_corpora_show_joins_documents_as_training_does(capsys: Output) -> None:
 
 def test_corpora_says_what_is_not_there(capsys: Output) -> None:
     assert "use list, show SPEC or search WORDS" in error(capsys, "corpora", "find", "x")
-    assert "no corpus 'fiels': known are files, gutenberg, hf, python\n" in error(capsys, "corpora", "show", "fiels:x")
+    assert "no corpus 'fiels': did you mean files?\n" in error(capsys, "corpora", "show", "fiels:x")
     assert "--limit 0: input should be greater than or equal to 1" in error(
         capsys, "corpora", "search", "x", "--limit", "0"
     )

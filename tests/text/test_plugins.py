@@ -157,8 +157,8 @@ def test_broken_plugins_are_listed_with_the_reason_and_stop_no_other(install: In
     install("good", yields("good"))
 
     lines = charrnn("corpora").stdout.splitlines()
-    unknown = error("corpora", "show", "fine:x")
-    assert "no corpus 'fine': known are files, good, gutenberg, hf, python; " in unknown
+    unknown = error("corpora", "show", "nothing:x")
+    assert "no corpus 'nothing': known are files, good, gutenberg, hf, python; " in unknown
     for name, (_, reason) in BROKEN.items():
         assert sum(line.startswith(f"not loaded: {name} ({name} 1.0): {reason}") for line in lines) == 1
         assert f"; not loaded: {name}: {reason}" in unknown
