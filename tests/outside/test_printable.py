@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.outside.printable import encodable, in_json, one_line, printable, quoted
+from charrnn.outside.printable import counted, encodable, in_json, one_line, printable, quoted
 
 BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -47,3 +47,9 @@ def test_a_quoted_word_is_one_word_to_a_shell(name: str) -> None:
 
 def test_utf_8_takes_any_text() -> None:
     assert encodable("é\udc80\x1b").encode() == b"\xc3\xa9\\udc80\x1b"
+
+
+def test_one_of_something_is_no_several() -> None:
+    said = [counted(number, "document") for number in (0, 1, 2, 1_200)]
+    assert said == ["0 documents", "1 document", "2 documents", "1,200 documents"]
+    assert [counted(number, "process", "processes") for number in (1, 2)] == ["1 process", "2 processes"]

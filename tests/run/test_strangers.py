@@ -27,6 +27,7 @@ from tests.run.test_earlier_versions import MADE
 
 Output = pytest.CaptureFixture[str]
 EVAL = ("eval", "gift", "--split", "val")
+ITEMS = ("sample", "gift", "--items", "2")
 COMMANDS = (("sample", "gift", "--length", "5"), EVAL, ("report", "gift"), ("export", "gift", "out"))
 """All that look into a run; `play` and `load` read it as `eval` does."""
 
@@ -81,7 +82,8 @@ def evil(gift: Path) -> Path:
 
 
 def test_the_plugin_that_a_run_names_is_not_imported(evil: Path, capsys: Output) -> None:
-    for command in (*COMMANDS, (*EVAL, "--trust"), ("report", "gift", "--trust"), ("runs", ".")):
+    trusted = ((*command, "--trust") for command in (EVAL, ITEMS, ("report", "gift")))
+    for command in (*COMMANDS, ITEMS, *trusted, ("runs", ".")):
         main(list(command))
         assert not evil.exists(), command
     capsys.readouterr()
@@ -118,9 +120,10 @@ def test_the_text_that_a_run_names_is_opened_only_after_a_word(
     monkeypatch.setattr("charrnn.text.corpus.Corpus.documents", opened)
     monkeypatch.setattr("charrnn.text.corpus.Corpus.fingerprint", opened)
     change(gift, "training.json", settings(**{name: [spec]}))
-    told = refused(capsys, *EVAL)
-    assert spec in told
-    assert "give --corpus with a copy of it, or --trust" in told
+    for command in (EVAL, ITEMS):
+        told = refused(capsys, *command)
+        assert spec in told
+        assert "give --corpus with a copy of it, or --trust" in told
     assert main(["report", "gift"]) == 0
     assert "or --trust to read what the run names" in Path("gift/report.html").read_text()
     assert not user_cache_path("charrnn").exists()
