@@ -86,6 +86,8 @@ def test_a_checkpoint_that_there_cannot_be_is_no_other(model: charrnn.Model) -> 
         charrnn.load(model.folder, "first")  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match=f"did you mean {model.folder.name}"):
         charrnn.load(model.folder.with_name("rum"))
+    with pytest.raises(CheckpointError, match=rf"holds no checkpoint: did you mean {model.folder}\?"):
+        charrnn.load(model.folder.parent)
 
 
 def test_fit_puts_back_what_it_sets_for_its_whole_process(text_file: Path) -> None:

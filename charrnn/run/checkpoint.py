@@ -27,7 +27,7 @@ from charrnn.errors import CheckpointError, UserError, did_you_mean
 from charrnn.model.folder import MODEL_FILES, save_model
 from charrnn.outside.disk import flush, to_json
 from charrnn.outside.foreign import as_dict, inside, is_there, open_file, parsed, read_text, reason, regular, shown
-from charrnn.outside.printable import named_in_utf8, one_line
+from charrnn.outside.printable import named_in_utf8, one_line, quoted
 from charrnn.run.schema import Format, Manifest, Training
 from charrnn.text.vocab import Vocabulary
 
@@ -302,9 +302,11 @@ def find_whole(parent: Path, which: str = "best") -> Path:
 
 
 def _hint(run: Path) -> str:
-    """Which run is meant where there is none of that name."""
+    """Which run is meant where there is none of that name, or where the folder holds runs."""
     names: list[str] = []
-    if not is_there(run):
-        with suppress(OSError):
-            names = [path.name for path in run.absolute().parent.iterdir() if is_there(path / "checkpoints")]
+    with suppress(OSError):
+        folder = run if run.is_dir() else run.absolute().parent
+        names = sorted(path.name for path in folder.iterdir() if is_there(path / "checkpoints"))
+        if folder == run and names:
+            return one_line(f": did you mean {quoted(run / names[-1])}?")
     return one_line(did_you_mean(run.name, names, ": is it the folder of a run?"))
