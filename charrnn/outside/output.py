@@ -15,12 +15,19 @@ from charrnn.errors import UserError
 from charrnn.outside.printable import encodable, one_line, printable
 
 
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream goes to a terminal; one that was closed goes nowhere."""
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False
+
+
 def takes_colors(stream: TextIO) -> bool:
     """Whether a stream is to be coloured, by the conventions of no-color.org and force-color.org."""
     if os.environ.get("NO_COLOR"):
         return False
-    is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
-    return is_terminal or bool(os.environ.get("FORCE_COLOR"))
+    return (is_terminal(stream) and os.environ.get("TERM") != "dumb") or bool(os.environ.get("FORCE_COLOR"))
 
 
 class GoneError(UserError):

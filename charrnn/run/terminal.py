@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from charrnn.outside.output import takes_colors
+from charrnn.outside.output import is_terminal, takes_colors
 from charrnn.outside.printable import one_line, printable
 
 LOG = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Terminal:
         for row in rows:
             self._write(styled(f"--- epoch {row['epoch']:.2f}, temperature {row['temperature']:g} ---", HEADING))
             text = printable(f"{row['prompt']}{row['text']}".strip("\n"))
-            self._write(styled(wrapped(text, _width(sys.stdout)) if sys.stdout.isatty() else text, SAMPLE))
+            self._write(styled(wrapped(text, _width(sys.stdout)) if is_terminal(sys.stdout) else text, SAMPLE))
         if rows:
             self._write(styled("---", HEADING))
 
