@@ -87,6 +87,9 @@ def test_a_terminal_is_colored(model: Path) -> None:
         os.close(ours)
         assert process.wait() == 0
     assert set(re.findall(r"\033\[[0-9;]*m", shown.decode())) == {"\033[0m", *STYLES.values()}
+    legend = re.sub(r"\033\[[0-9;]*m", "", shown.decode()).splitlines()[-1]
+    assert legend == "probability 1/2 or more  1/5 or more  1/20 or more  less"
+    assert len(legend) <= 60
 
 
 def _read(terminal: int) -> bytes:
