@@ -97,12 +97,13 @@ def told(kind: type[Options], error: Mapping[str, Any], spelled: Callable[[str],
         hint = did_you_mean(alone, kind.model_fields if where else map(spelled, kind.model_fields))
         return f"{where}{': ' * bool(where)}there is no {alone}{hint}"
     value = error["input"]
-    if isinstance(value, tuple) and len(value) == 1:
-        value = value[0]  # given without brackets
+    annotation = kind.model_fields[error["loc"][0]].annotation
+    if get_origin(annotation) is tuple and isinstance(value, tuple | list) and len(value) == 1:
+        value = value[0]  # one of what can be several
     shown = repr(value)[1:-1] if isinstance(value, str) else repr(value)
     shown = f"{name} {shown[:60]}{'...' * (len(shown) > 60)}"
     if error["type"] == "literal_error":
-        choices = get_args(kind.model_fields[error["loc"][0]].annotation)
+        choices = get_args(annotation)
         return shown + did_you_mean(str(value), choices, f": choose {', '.join(choices)}")
     message = next((words for words, kinds in _WANTED.items() if error["type"].startswith(kinds)), message)
     return f"{shown}: {message[0].lower()}{message[1:]}"
