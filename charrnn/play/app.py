@@ -37,7 +37,7 @@ MAX_PROMPT = 4_000
 """Characters that a prompt may have; a text that goes on is given to the model again from so far back."""
 INTERVAL = 0.05
 """Seconds of characters that are sent at once."""
-VIEW = '<div class="view" tabindex="0" role="region" aria-label="Text, shaded by surprise">${value}</div>'
+VIEW = '<div class="view" tabindex="0" role="group" aria-label="Text, shaded by surprise">${value}</div>'
 MAX_TEMPERATURE = 2.0
 """Of the page's slider; above it hardly a word is whole."""
 PAGE_PIECE = 25
@@ -102,7 +102,8 @@ def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
     page = make_page(models)
     # FastAPI's documentation would load scripts from another server.
     app = FastAPI(openapi_url=None)
-    app.add_middleware(Guard, functions=page.fns.keys())
+    # What a button does in the browser alone is no function of the server.
+    app.add_middleware(Guard, functions=[number for number, function in page.fns.items() if function.fn])
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
     @app.exception_handler(RequestValidationError)
@@ -126,6 +127,8 @@ def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
         body_text_color_subdued_dark="#b4b4bd",
         button_primary_background_fill="#c2410c",
         button_primary_background_fill_dark="#c2410c",
+        button_primary_background_fill_hover="#9a3412",
+        button_primary_background_fill_hover_dark="#9a3412",
     )
     gr.mount_gradio_app(app, page, path="/", theme=theme, css=css, footer_links=[], run_history=False, max_file_size=0)
     return app
@@ -228,7 +231,7 @@ def _column(models: Models, run: int, temperature: float) -> tuple[gr.Component,
     """Adds what is in a column: its text, the same shaded, and the settings it is written with by their names."""
     names = list(models)
     chosen = gr.Dropdown(names, value=names[run], label="Run", visible=len(names) > 1)
-    view = gr.HTML("", html_template=VIEW, padding=False)
+    view = gr.HTML("", html_template=VIEW, padding=False, elem_classes="shaded")
     box = gr.Textbox(
         "",
         label="The same to edit",

@@ -61,7 +61,9 @@ def about(run: Path, training: dict[str, Any], model: CharLSTM, vocab: Vocabular
         raise CheckpointError(f"{run} cannot be read: {error}") from error
     trained = [f"{rows[-1]['step']:,} steps"] if rows else []
     quality = quality_of(run, rows, finished=False).sentence()
-    return "; ".join(["trained on " + " + ".join(corpora), *trained, size, *([quality] if quality else [])])
+    return "; ".join(
+        ["trained on " + " + ".join(map(_without_folder, corpora)), *trained, size, *([quality] if quality else [])]
+    )
 
 
 def beginnings(model: CharLSTM, vocab: Vocabulary) -> tuple[str, ...]:
@@ -72,3 +74,8 @@ def beginnings(model: CharLSTM, vocab: Vocabulary) -> tuple[str, ...]:
         return ()
     found = (match[0] for line in lines if (match := _BEGINNING.match(line)) and len(match[0]) <= _LONGEST)
     return tuple(dict.fromkeys(found))[:MAX_BEGINNINGS]
+
+
+def _without_folder(spec: str) -> str:
+    """A corpus spec without where on this machine a file lies: others may see the page."""
+    return re.sub(r":(?:/|[A-Za-z]:\\).*[/\\]", ":", spec)

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,12 @@ LOG = logging.getLogger(__name__)
 
 COLUMNS = ("epoch", "step", "temperature", "prompt", "text", "val_loss")
 """The columns of the sample table."""
+
+ALL_SAMPLES = "samples_all"
+"""The table of a wandb run that is whole at its end, beside `samples`, which is there from the first epoch on."""
+
+BEST = ("val_loss", "val_bpc")
+"""What a wandb run's summary has of the best measurement, too."""
 
 
 Row = Mapping[str, Any]
@@ -109,25 +115,56 @@ class Tracker:
                 kind = type(self).__name__.lower()
                 LOG.warning("%s did not take %s, which %s has: %s", kind, what, self.run_dir, reason)
 
-    def _init(self, kind: str, project: str, config: Mapping[str, Any], **options: Any) -> None:
+    def _init(self, kind: str, project: str, config: dict[str, Any] | None, **options: Any) -> None:
         if find_spec(kind) is None:
             raise ConfigError(f"{kind} is not installed: pip install {kind}, or use another --tracker")
-        plain = {
-            encodable(key): value if isinstance(value, int | float) else encodable(str(value))
-            for key, value in config.items()
-        }
         folder = str(self._names.enter_context(named_in_utf8(self.run_dir)))
         self.accelerator.log_with = filter_trackers(kind, folder)
         self.accelerator.project_configuration.set_directories(folder)
         if kind == "wandb":
             options["dir"] = folder
         with _one_line(kind):
-            self.accelerator.init_trackers(encodable(project), plain, {kind: options})
+            self.accelerator.init_trackers(encodable(project), config, {kind: options})
 
 
 def _encodable(row: Row) -> Row:
     """A row as every tracker takes it."""
     return {name: encodable(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def in_block(row: Row) -> str:
+    """What a row of the sample table has written, as Markdown shows it line by line and obeys nothing in it.
+
+    That is in a block indented by four spaces. Other ends of lines than a newline, such as a carriage return, would end
+    it.
+    """
+    return "\n".join(f"    {line}" for line in printable(f"{row['prompt']}{row['text']}").split("\n"))
+
+
+def in_paragraphs(row: Row) -> str:
+    """The same for Trackio, whose Markdown knows no blocks and no breaks of lines: each line is a paragraph.
+
+    It begins with a space of no width, so that it is neither empty nor a heading, and its indentation does not break.
+    """
+    lines = printable(f"{row['prompt']}{row['text']}").expandtabs(4).split("\n")
+    return "\n\n".join("\u200b" + line.replace("**", "*\u200b*").replace("  ", "\u00a0 ") for line in lines)
+
+
+def _in_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON has them: lists are lists, and what JSON has not, such as a path, is a text."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [plain(each) for each in value]
+        return value if isinstance(value, int | float | None) else encodable(str(value))
+
+    return {encodable(key): plain(value) for key, value in config.items()}
+
+
+def _best(rows: Iterable[Row]) -> Row:
+    """The row of metrics with the lowest loss on held-out text; an empty one if that was not measured."""
+    measured = [row for row in rows if row.get("val_loss") is not None]
+    return min(measured, key=lambda row: row["val_loss"], default={})
 
 
 @contextmanager
@@ -173,7 +210,7 @@ class Wandb(Tracker):
         self._init(
             "wandb",
             project,
-            config,
+            _in_json(config),
             name=encodable(run_name),
             dir=str(self.run_dir),
             id=run_id,
@@ -182,10 +219,12 @@ class Wandb(Tracker):
             settings=wandb.Settings(**told),
         )
         self._run = self.accelerator.get_tracker("wandb", unwrap=True)
-        # Everything is shown against training's own step, the rarer validation with points at its own.
+        # Everything is shown against training's own step, the rarer validation with points at its own. The step itself
+        # is no chart.
         self._run.define_metric("*", step_metric="step")
-        for metric in ("val_loss", "val_bpc"):
-            self._run.define_metric(metric, step_metric="step", summary="min")
+        self._run.define_metric("step", hidden=True)
+        self._losses = [row for row in whole_rows(self.run_dir / METRICS) if row.get("val_loss") is not None]
+        self._keep_best()
         # Grows by the rows that are new to the run: the client goes on with a resumed run's table.
         self._table = wandb.Table(columns=list(COLUMNS), log_mode="INCREMENTAL")
         if not self._run.offline:
@@ -201,6 +240,25 @@ class Wandb(Tracker):
     def log(self, metrics: Mapping[str, float | None], step: int) -> None:
         # The axis that `start` defines must be in the row: where it is not, the client puts zero.
         super().log({**metrics, "step": step}, step)
+        if metrics.get("val_loss") is not None and step not in {row["step"] for row in self._losses}:
+            self._losses.append({**metrics, "step": step})
+            self._keep_best()
+
+    def _keep_best(self) -> None:
+        if best := _best(self._losses):
+            with self._spared("the best loss"):
+                # The client's own way to keep the lowest makes a mapping of it, which it shows nowhere as a number.
+                self._run.summary.update({f"best_{name}": best[name] for name in BEST if name in best})
+
+    def _both_losses(self) -> Any:
+        """A chart of the training and the validation loss, of which the client makes a panel each."""
+        import wandb
+
+        series = {"training": "train_loss", "validation": "val_loss"}
+        rows = [row for row in self._losses if row.get("train_loss") is not None]
+        steps = [row["step"] for row in rows]
+        values = [[row[column] for row in rows] for column in series.values()]
+        return wandb.plot.line_series(steps, values, keys=list(series), title="Loss, nats a character", xname="step")
 
     def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         import wandb
@@ -213,7 +271,8 @@ class Wandb(Tracker):
             )
             for row, characters in zip(rows, scored, strict=True)
         }
-        self._run.log({"samples": self._table, **shaded, "step": step}, step=step)
+        both = {"losses": self._both_losses()} if self._losses else {}
+        self._run.log({"samples": self._table, **both, **shaded, "step": step}, step=step)
 
     def log_model(self, files: Sequence[Path]) -> None:
         import wandb
@@ -239,7 +298,7 @@ class Wandb(Tracker):
             # step: logged at one, it could take the place of metrics that a resumed run has yet to log.
             data = [[row[column] for column in COLUMNS] for row in self.rows]
             with self._spared("the table of all samples"):
-                self._run.summary["all_samples"] = wandb.Table(columns=list(COLUMNS), data=data)
+                self._run.summary[ALL_SAMPLES] = wandb.Table(columns=list(COLUMNS), data=data)
         if failed:
             with self._spared("the end of the run"):
                 self._run.finish(exit_code=1)
@@ -251,37 +310,49 @@ class Wandb(Tracker):
 
 
 class Trackio(Tracker):
-    """Trackio: a local database in the run folder, unless TRACKIO_DIR names another."""
+    """Trackio: a local database beside the run folder, for it and its neighbours, unless TRACKIO_DIR names another."""
 
     def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
         # Read when trackio is first imported.
-        self._folder = os.environ.setdefault("TRACKIO_DIR", str(self.run_dir / "trackio"))
-        self._init("trackio", project, config, name=encodable(run_name), resume="allow")
+        self._folder = os.environ.setdefault("TRACKIO_DIR", str(self.run_dir.absolute().parent / "trackio"))
+        self._project = encodable(project)
+        # Another run of the same name, which a new folder may have, is not gone on with.
+        resume = "allow" if self.told_until else "never"
+        self._init("trackio", project, _in_json(config), name=encodable(run_name), resume=resume)
 
     def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         import trackio
 
-        # Trackio's table does not grow: each is logged whole.
-        data = [[row[column] for column in COLUMNS] for row in self.rows]
-        self.accelerator.log({"samples": trackio.Table(columns=list(COLUMNS), data=data)}, step=step)
+        # Trackio's table does not grow: each has the rows of its step. It shows texts cut, with their lines joined; its
+        # reports are whole.
+        data = [[row[column] for column in COLUMNS] for row in rows]
+        table = trackio.Table(columns=list(COLUMNS), data=data)
+        report = "\n\n".join(f"**Temperature {row['temperature']:g}**\n\n{in_paragraphs(row)}" for row in rows)
+        self.accelerator.log({"samples": table, "samples as text": trackio.Markdown(report)}, step=step)
 
     def finish(self, failed: bool) -> str:
         super().finish(failed)
-        return f"look at the run with: TRACKIO_DIR={quoted(self._folder)} trackio show"
+        return (
+            f"look at the run with: TRACKIO_DIR={quoted(self._folder)} trackio show --project {quoted(self._project)}"
+        )
 
 
 class TensorBoard(Tracker):
     """TensorBoard: event files in the run folder."""
 
     def start(self, project: str, run_name: str, config: Mapping[str, Any]) -> None:
-        self._init("tensorboard", "tensorboard", config)
+        self._init("tensorboard", "tensorboard", None)
+        from torch.utils.tensorboard.summary import hparams
+
+        # The writer's own `add_hparams` makes a run of its own for each call, without metrics.
+        plain = {name: str(value) if isinstance(value, list) else value for name, value in _in_json(config).items()}
+        writer = self.accelerator.get_tracker("tensorboard", unwrap=True)
+        for summary in hparams(plain, dict.fromkeys(("val_loss", "val_bpc", "train_loss"), 0.0)):
+            writer.file_writer.add_summary(summary)
 
     def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
         for row in rows:
-            # Markdown keeps lines as they are only in a block indented by four spaces; other ends of lines than a
-            # newline, such as a carriage return, would end the block.
-            text = "\n".join(f"    {line}" for line in printable(f"{row['prompt']}{row['text']}").split("\n"))
-            self.accelerator.log({f"samples/temperature {row['temperature']}": text}, step=step)
+            self.accelerator.log({f"samples/temperature {row['temperature']}": in_block(row)}, step=step)
 
     def finish(self, failed: bool) -> str:
         super().finish(failed)

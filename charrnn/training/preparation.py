@@ -220,7 +220,9 @@ def begin(job: Job, newest: Path | None, outlook: Sequence[str] = ()) -> None:
         f"{counted(each.characters, 'character')}, {each.unknown_share:.4%} <unk>"
         for each in job.store.corpora
     }
-    job.tracker.start(config.project, config.run_name or run.path.name, {**config.model_dump(), **versions(), **about})
+    size = {"parameters": sum(each.numel() for each in job.model.parameters()), "vocab_size": len(job.store.vocab)}
+    settings = {**config.model_dump(), **size, **versions(), **about}
+    job.tracker.start(config.project, config.run_name or run.path.name, settings)
     write_text(run.path / "vocab.json", job.store.vocab.to_json())
     run.write_status("running", pid=os.getpid(), launcher=launcher.parent())
     announce(job, newest)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from charrnn.model.folder import load_model
-from charrnn.run.checkpoint import find_model
+from charrnn.play.runs import read_playable
 from tests.conftest import SMALL, train_here
 from tests.play.test_app import MODELS, ended, served, wait_for
 
@@ -30,7 +29,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "text.txt").write_text(f"{HOSTILE}\n" * 500, encoding="utf-8")
     flags = ["--max-steps", "300", "--learning-rate", "0.02", "--tracker", "none", "--sample-length", "0"]
     assert train_here(*SMALL, *flags, "--corpus", f"files:{folder / 'text.txt'}", "--run-dir", folder / "run") == 0
-    with served({"runs/letters": MODELS["runs/letters"], HOSTILE: load_model(find_model(folder / "run"))}) as address:
+    with served({"runs/letters": MODELS["runs/letters"], HOSTILE: read_playable(folder / "run", "best")}) as address:
         yield f"{address}/"
 
 
@@ -79,6 +78,7 @@ def test_markup_in_names_and_texts_is_text(open_page: Open) -> None:
     press(page, "Write")
     wait_for_text(page, len(HOSTILE) + 900)
     text = texts(page)[0]
+    assert page.locator(".view").first.inner_text().startswith(HOSTILE)
     assert text.startswith(HOSTILE)
     assert "<script>" in text.removeprefix(HOSTILE)
     assert page.get_by_label("Run").first.input_value() == HOSTILE
@@ -141,10 +141,44 @@ def test_two_columns_differ_by_their_settings_alone(open_page: Open, temperature
     assert (first == second) is same
 
 
+def test_a_beginning_can_be_clicked_and_what_is_written_is_shaded(open_page: Open) -> None:
+    page = open_page()
+    page.get_by_label("Compare").uncheck()
+    button = page.locator(".beginnings button").first
+    beginning = button.inner_text()
+    button.click()
+    page.wait_for_function("text => document.querySelector('textarea').value === text", arg=beginning)
+    page.get_by_label("Run").first.click()
+    page.get_by_role("option", name=HOSTILE).click()
+    press(page, "Write")
+    page.wait_for_function(f"{LENGTH.format(0)} == {len(beginning) + 1000}")
+    view = page.locator(".view").first
+    assert view.text_content() == texts(page)[0].replace("\r\n", "\n")
+    shades = view.locator("b").evaluate_all("all => all.map(each => each.className)")
+    assert set(shades) <= {f"s{bits}" for bits in range(1, 9)}
+    assert len(shades) > 10
+    assert view.evaluate("each => each.firstChild.data").startswith(beginning)  # the beginning is not shaded
+
+
+def test_it_says_which_runs_there_are_and_the_limits_of_the_sliders(open_page: Open) -> None:
+    page = open_page()
+    assert page.get_by_role("heading", level=1).inner_text() == "Write with a trained model"
+    said = page.locator(".head").inner_text()
+    assert HOSTILE in said
+    assert "bits a character on text it has not seen" in said
+    assert page.get_by_text("2 (the most) wild").first.is_visible()
+    assert page.get_by_text("100 to 10,000").is_visible()
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_and_a_desk_by_day_and_by_night(open_page: Open, width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = open_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    press(page, "Write")
+    wait_for_text(page, 900)
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")[:3]
     assert (red + green + blue > 3 * 128) is (scheme == "light")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import json
+import math
 import signal
 import socket
 import sys
@@ -21,18 +23,19 @@ from charrnn.cli import main
 from charrnn.cli.play import host_names
 from charrnn.model.folder import save_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.model.sampling import generate
+from charrnn.model.sampling import generate, generate_scored
 from charrnn.play import app as play
+from charrnn.play.runs import Playable, beginnings, read_playable
 from charrnn.play.server import make_server
 from charrnn.text.vocab import Vocabulary
-from tests.conftest import program, start
+from tests.conftest import SMALL, program, rows_of, start, train_here
 
 
-def make_model(characters: str) -> tuple[CharLSTM, Vocabulary]:
+def make_model(characters: str) -> Playable:
     """A small model that nobody trained, of these characters."""
     torch.manual_seed(0)
     vocab = Vocabulary("".join(sorted(set(characters))))
-    return CharLSTM(len(vocab), hidden_size=16, embedding_size=8), vocab
+    return Playable(CharLSTM(len(vocab), hidden_size=16, embedding_size=8), vocab)
 
 
 MODELS = {
@@ -63,7 +66,7 @@ def url() -> Iterator[str]:
 
 
 def expected(run: str, prompt: str = "", **settings: Any) -> str:
-    return "".join(generate(*MODELS[run], prompt, **settings))
+    return "".join(generate(MODELS[run].model, MODELS[run].vocab, prompt, **settings))
 
 
 def test_a_completion_is_the_text_that_the_model_writes(url: str) -> None:
@@ -78,6 +81,18 @@ def test_a_completion_ends_at_a_stop(url: str) -> None:
     assert reply.text == expected("runs/letters", stop=["fa", "e"], seed=2)
     assert "e" not in reply.text
     assert httpx.get(f"{url}/complete", params={"stop": "é"}).status_code == 400
+
+
+def test_a_completion_can_be_posted_as_json(url: str) -> None:
+    asked = {"run": "runs/symbols", "prompt": "é🙂<", "length": 100, "temperature": 0.5, "top_k": 5, "seed": 3}
+    reply = httpx.post(f"{url}/complete", json=asked)
+    assert reply.status_code == 200
+    assert reply.text == expected(**asked)
+    assert reply.headers["content-type"] == "text/plain; charset=utf-8"
+    # As `curl --data` sends it.
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert httpx.post(f"{url}/complete", content=json.dumps(asked), headers=form).text == reply.text
+    assert len(httpx.post(f"{url}/complete", json={}).text) == 1000
 
 
 def test_a_completion_is_of_the_run_asked_for_in_any_script(url: str) -> None:
@@ -121,10 +136,10 @@ def test_no_browser_takes_a_completion_for_a_page(url: str) -> None:
     ],
 )
 def test_a_bad_request_is_one_line(url: str, params: dict[str, Any], reason: str) -> None:
-    reply = httpx.get(f"{url}/complete", params=params)
-    assert reply.status_code == 400
-    assert reply.text.startswith(f"error: {reason}")
-    assert reply.text.count("\n") == 1
+    for reply in (httpx.get(f"{url}/complete", params=params), httpx.post(f"{url}/complete", json=params)):
+        assert reply.status_code == 400
+        assert reply.text.startswith(f"error: {reason}")
+        assert reply.text.count("\n") == 1
 
 
 @pytest.fixture
@@ -132,13 +147,13 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
     """Makes texts endless: only a client that goes can end one, which releases the semaphore once."""
     texts = threading.Semaphore(0)
 
-    def endless(*args: Any, **settings: Any) -> Iterator[str]:
+    def endless(*args: Any, **settings: Any) -> Iterator[tuple[str, float]]:
         try:
-            yield from generate(*args, **{**settings, "length": 10**12})
+            yield from generate_scored(*args, **{**settings, "length": 10**12})
         finally:
             texts.release()
 
-    monkeypatch.setattr(play, "generate", endless)
+    monkeypatch.setattr(play, "generate_scored", endless)
     return texts
 
 
@@ -177,7 +192,7 @@ def test_the_page_gives_no_files_and_takes_none(url: str, tmp_path: Path) -> Non
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    save_model(tmp_path / "model", *MODELS["runs/letters"], card="a model")
+    save_model(tmp_path / "model", MODELS["runs/letters"].model, MODELS["runs/letters"].vocab, card="a model")
     return tmp_path / "model"
 
 
@@ -233,3 +248,43 @@ def test_listening_to_others_is_warned_of(address: str, caplog: pytest.LogCaptur
 def test_listening_to_this_machine_alone_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     assert "127.0.0.1" in host_names("127.0.0.1", 7860)
     assert caplog.text == ""
+
+
+# What is said of a run.
+
+
+def test_a_page_says_which_run_it_is_on_which_text_and_how_good(text_file: Path) -> None:
+    flags = ["--epochs", "2", "--tracker", "none", "--sample-length", "0", "--run-dir", "run"]
+    assert train_here(*SMALL, *flags, "--corpus", f"files:{text_file}") == 0
+    playable = read_playable(Path("run"), "best")
+    best = min(row["val_loss"] for row in rows_of(Path("run/metrics.jsonl")) if row["val_loss"]) / math.log(2)
+    assert playable.about.startswith(f"trained on files:{text_file.name}; ")
+    assert f"1 × 32 cells, {len(playable.vocab)} characters" in playable.about
+    assert f"{best:.2f} bits a character on text it has not seen" in playable.about
+    assert str(text_file.parent) not in playable.about
+    assert 1 <= len(playable.beginnings) <= 4
+    for beginning in playable.beginnings:
+        assert set(beginning) <= set(playable.vocab.characters)
+        assert "\n" not in beginning
+    export = Path("model")
+    save_model(export, playable.model, playable.vocab, card="a model")
+    assert read_playable(export, "best").about == f"1 × 32 cells, {len(playable.vocab)} characters"
+
+
+@pytest.mark.parametrize("damage", ["[1]", '{"step": 1', '{"step": 1, "epoch": "<b>", "val_loss": null}'])
+def test_a_run_that_says_nonsense_of_itself_is_one_line(
+    damage: str, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--max-steps", "2", "--tracker", "none", "--sample-length", "0", "--run-dir", "run"]
+    assert train_here(*SMALL, *flags, "--corpus", f"files:{text_file}") == 0
+    capsys.readouterr()
+    Path("run/metrics.jsonl").write_text(f"{damage}\n")
+    assert "cannot be read" in error_of(capsys, "run")
+
+
+def test_a_model_that_has_diverged_or_never_ends_a_line_has_no_beginnings() -> None:
+    letters = make_model("abc")
+    assert beginnings(letters.model, letters.vocab) == ()
+    with torch.no_grad():
+        letters.model.output.bias.fill_(float("nan"))
+    assert beginnings(letters.model, letters.vocab) == ()

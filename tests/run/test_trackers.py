@@ -16,10 +16,13 @@ import pytest
 from accelerate import Accelerator
 from markdown import markdown
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, SESSION_START_INFO_TAG
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from charrnn.model.folder import MODEL_FILES
+from charrnn.model.folder import MODEL_FILES, load_model
 from charrnn.outside.printable import printable
-from charrnn.run.trackers import TensorBoard
+from charrnn.run.checkpoint import find_model
+from charrnn.run.trackers import ALL_SAMPLES, TensorBoard
 from tests.conftest import DIRECT, SMALL, program, rows_of, run, start, status, train_here, wait_until
 
 FLAGS = (*SMALL, "--epochs", "2", "--temperatures", "0.5", "1", "--log-every", "20", "--run-dir", "run")
@@ -40,7 +43,8 @@ def history(folder: Path) -> list[dict[str, Any]]:
 def tables(folder: Path, prefix: str) -> list[dict[str, Any]]:
     """The tables that a wandb run stored under a key, oldest first."""
     files = sorted(
-        (folder / "files" / "media" / "table").glob(f"{prefix}_*.table.json"), key=lambda path: path.stat().st_mtime_ns
+        (folder / "files" / "media" / "table").glob(f"{prefix}_[0-9s]*_*.table.json"),
+        key=lambda path: path.stat().st_mtime_ns,
     )
     return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
@@ -57,7 +61,7 @@ def test_an_offline_wandb_run_holds_every_epochs_samples(text_file: Path) -> Non
     assert done.stdout.splitlines()[-1] == f"wandb ran offline; upload with: wandb sync {folder}"
     samples, metrics = rows_of(Path("run/samples.jsonl")), rows_of(Path("run/metrics.jsonl"))
     assert len(samples) == 4
-    increments, (whole,) = tables(folder, "samples"), tables(folder, "all_samples")
+    increments, (whole,) = tables(folder, "samples"), tables(folder, ALL_SAMPLES)
     assert whole["columns"] == ["epoch", "step", "temperature", "prompt", "text", "val_loss"]
     assert whole["data"] == plain(samples, whole["columns"])
     assert [row for table in increments for row in table["data"]] == whole["data"]
@@ -68,9 +72,27 @@ def test_an_offline_wandb_run_holds_every_epochs_samples(text_file: Path) -> Non
     shaded = sorted((folder / "files" / "media" / "html" / "surprise").glob("*.html"))
     assert len(shaded) == len(samples)
     assert "bits" in shaded[0].read_text(encoding="utf-8")
-    assert [row["val_loss"] for row in logged if "val_loss" in row] == [
-        row["val_loss"] for row in metrics if row["val_loss"] is not None
-    ]
+    measured = [row for row in metrics if row["val_loss"] is not None]
+    assert [row["val_loss"] for row in logged if "val_loss" in row] == [row["val_loss"] for row in measured]
+    best = min(measured, key=lambda row: row["val_loss"])
+    summary = {name: value for record in records(folder, "summary") for name, value in record["update"].items()}
+    assert (summary["best_val_loss"], summary["best_val_bpc"]) == (best["val_loss"], best["val_bpc"])
+    assert summary["val_loss"] == measured[-1]["val_loss"]
+    shown = done.stderr.split("Run summary:")[1]
+    assert re.search(rf"\bbest_val_loss {best['val_loss']:.3f}", shown)
+    assert re.search(rf"\bval_loss {measured[-1]['val_loss']:.3f}", shown)
+    both = tables(folder, "losses_table")[-1]
+    lines = {"training": "train_loss", "validation": "val_loss"}
+    assert sorted(both["data"]) == sorted(
+        [row["step"], name, row[key]] for name, key in lines.items() for row in measured
+    )
+    assert {"name": "step", "options": {"defined": True, "hidden": True}} in records(folder, "metric")
+    config = {name: value for record in records(folder, "config") for name, value in record["update"].items()}
+    assert config["temperatures"] == [0.5, 1]
+    assert config["corpus"] == [f"files:{text_file}"]
+    model, vocab = load_model(find_model(Path("run")))
+    assert config["parameters"] == sum(each.numel() for each in model.parameters())
+    assert config["vocab_size"] == len(vocab)
     (model,) = (artifact for artifact in records(folder, "artifact") if artifact["type"] == "model")
     assert {file["path"] for file in model["manifest"]["contents"]} == set(MODEL_FILES)
 
@@ -92,26 +114,48 @@ def test_offline_attempts_are_uploaded_in_order_and_no_step_is_logged_twice(text
     metrics = rows_of(Path("run/metrics.jsonl"))
     assert steps[0] == list(range(1, stopped_at + 1))
     assert steps[0] + steps[1] == [row["step"] for row in metrics]
-    (whole,) = tables(second, "all_samples")
+    (whole,) = tables(second, ALL_SAMPLES)
     assert whole["data"] == plain(rows_of(Path("run/samples.jsonl")), whole["columns"])
 
 
 def test_a_trackio_run_holds_every_epochs_samples(text_file: Path) -> None:
-    done = run(DIRECT, *FLAGS, "--corpus", f"files:{text_file}", "--tracker", "trackio", "--project", "words")
-    assert "TRACKIO_DIR=run/trackio trackio show" in done.stdout
-    with sqlite3.connect("run/trackio/words.db") as database:
+    flags = (*FLAGS[:-2], "--corpus", f"files:{text_file}", "--tracker", "trackio", "--project", "words")
+    done = run(DIRECT, *flags, "--run-dir", "runs/one")
+    folder = Path("runs/trackio").absolute()
+    assert f"TRACKIO_DIR={folder} trackio show --project words" in done.stdout
+    run(DIRECT, *flags, "--run-dir", "runs/two", "--max-steps", "40")
+    with sqlite3.connect(folder / "words.db") as database:
         rows = [
-            (step, json.loads(values))
-            for step, values in database.execute("select step, metrics from metrics order by id")
+            (run_name, step, json.loads(values))
+            for run_name, step, values in database.execute("select run_name, step, metrics from metrics order by id")
         ]
+        configs = [json.loads(values) for (values,) in database.execute("select config from configs order by id")]
     database.close()
-    metrics = rows_of(Path("run/metrics.jsonl"))
+    assert {name for name, _, _ in rows} == {"one", "two"}  # to be compared in one project
+    assert [config["temperatures"] for config in configs] == [[0.5, 1.0]] * 2
+    rows = [(step, values) for name, step, values in rows if name == "one"]
+    metrics, samples = rows_of(Path("runs/one/metrics.jsonl")), rows_of(Path("runs/one/samples.jsonl"))
     assert [(step, row["train_loss"]) for step, row in rows if "train_loss" in row] == [
         (row["step"], row["train_loss"]) for row in metrics
     ]
     shown = [row["samples"]["_value"] for _, row in rows if "samples" in row]
-    assert [len(table) for table in shown] == [2, 4]
-    assert [row["text"] for row in shown[-1]] == [row["text"] for row in rows_of(Path("run/samples.jsonl"))]
+    assert [len(table) for table in shown] == [2, 2]  # those of each epoch, once
+    assert [row["text"] for table in shown for row in table] == [row["text"] for row in samples]
+    reports = "\n\n".join(row["samples as text"]["_value"] for _, row in rows if "samples as text" in row)
+    lines = [line.replace("\u200b", "").replace("\u00a0", " ") for line in reports.split("\n\n") if "**" not in line]
+    assert lines == [line for row in samples for line in f"{row['prompt']}{row['text']}".split("\n")]
+
+
+def hyperparameters(events: EventAccumulator) -> tuple[dict[str, Any], list[str]]:
+    """What TensorBoard's plugin for them finds in a run: the settings, and the metrics that it shows beside them."""
+    found = events.summary_metadata
+    start, experiment = (
+        HParamsPluginData.FromString(found[tag].plugin_data.content) for tag in (SESSION_START_INFO_TAG, EXPERIMENT_TAG)
+    )
+    settings = {
+        name: getattr(value, value.WhichOneof("kind")) for name, value in start.session_start_info.hparams.items()
+    }
+    return settings, [metric.name.tag for metric in experiment.experiment.metric_infos]
 
 
 def test_a_tensorboard_run_holds_every_epochs_samples(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +167,12 @@ def test_a_tensorboard_run_holds_every_epochs_samples(text_file: Path, capsys: p
     assert [(event.step, event.value) for event in events.Scalars("train_loss")] == [
         (row["step"], pytest.approx(row["train_loss"])) for row in metrics
     ]
+    assert [path.parent for path in Path("run").rglob("events.out.*")] == [Path("run/tensorboard")]  # no stray run
+    settings, measured = hyperparameters(events)
+    assert (settings["hidden_size"], settings["temperatures"]) == (32, "[0.5, 1.0]")
+    assert settings["vocab_size"] == len(load_model(find_model(Path("run")))[1])
+    assert set(measured) <= set(events.Tags()["scalars"])
+    assert "val_loss" in measured
     for temperature in (0.5, 1.0):
         shown = events.Tensors(f"samples/temperature {temperature}/text_summary")
         expected = [row for row in samples if row["temperature"] == temperature]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from charrnn.run.trackers import ALL_SAMPLES
 from tests.conftest import DIRECT, SMALL, last_checkpoint, rows_of, run, start, status, wait_until
 from tests.run.wandb_server import KEY, Run, WandbServer, wandb_server
 
@@ -69,7 +70,7 @@ def assert_whole(server: WandbServer) -> None:
     assert steps_on(server) == [line["step"] for line in logged]
     assert [{name: row[name] for name in line} for row, line in zip(known.history, logged, strict=True)] == logged
     summary = json.loads(known.summary)
-    table = json.loads(known.files[summary["all_samples"]["path"]])
+    table = json.loads(known.files[summary[ALL_SAMPLES]["path"]])
     assert table["data"] == [[row[column] for column in table["columns"]] for row in rows_of(SAMPLES)]
 
 
