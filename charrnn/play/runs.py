@@ -11,7 +11,7 @@ from charrnn.errors import CheckpointError
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import generate
-from charrnn.outside.foreign import as_dict, checked, is_there
+from charrnn.outside.foreign import as_dict, checked, is_there, shown
 from charrnn.run.checkpoint import TRAINING_FILES, read_chosen, read_training
 from charrnn.run.folder import METRICS
 from charrnn.run.quality import quality_of
@@ -61,9 +61,8 @@ def about(run: Path, training: dict[str, Any], model: CharLSTM, vocab: Vocabular
         raise CheckpointError(f"{run} cannot be read: {error}") from error
     trained = [f"{rows[-1]['step']:,} steps"] if rows else []
     quality = quality_of(run, rows, finished=False).sentence()
-    return "; ".join(
-        ["trained on " + " + ".join(map(_without_folder, corpora)), *trained, size, *([quality] if quality else [])]
-    )
+    corpus = shown(" + ".join(map(_without_folder, corpora)))
+    return "; ".join(filter(None, [f"trained on {corpus}", *trained, size, quality]))
 
 
 def beginnings(model: CharLSTM, vocab: Vocabulary) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from charrnn.text.vocab import Ids, Vocabulary
 
@@ -89,7 +90,7 @@ def _candidates(written: Ints, training: Ids, blank: npt.NDArray[np.bool_]) -> I
     keys = np.searchsorted(distinct, hashes) * span + before + 1
     order = np.argsort(keys)
     keys, starts = keys[order], starts[order]
-    for block in range(0, len(training), BLOCK):
+    for block in tqdm(range(0, len(training), BLOCK), "searching the training text", disable=None, leave=False):
         there = _hashes(training[block : block + BLOCK + SHORTEST - 1])
         places = np.flatnonzero(sieve[_bits(there)])
         rank = np.searchsorted(distinct, there[places])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from tqdm import tqdm
 
 from charrnn.errors import CheckpointError
 from charrnn.model.evaluation import WARM_UP
@@ -53,7 +54,7 @@ def read(model: CharLSTM, tokens: Ids) -> Reading:
     x_TB = torch.from_numpy(ids_at(tokens, first + np.arange(-warm_up, length)[:, None]))
     state, log_probs_BV = model.zero_state(num_rows), torch.empty(0)
     surprise, likeliest, probability, cells = [], [], [], []
-    for time in range(warm_up + length):
+    for time in tqdm(range(warm_up + length), "reading a text", disable=None, leave=False):
         if time >= warm_up:
             surprise.append(-log_probs_BV.gather(1, x_TB[time][:, None])[:, 0] / math.log(2))
             top = log_probs_BV.topk(min(NUM_LIKELIEST, model.vocab_size))
