@@ -1,11 +1,11 @@
 """Takes the picture of Trackio's page about some runs, which need not have been tracked: they are told to it again.
 
-The picture of the README is of two runs of some minutes on two cores:
+The picture in the documentation is of two runs of some minutes on two cores, the second of which was stopped early:
 
-    charrnn train --corpus files:tinyshakespeare.txt --minutes 3 --tracker none --run-dir runs/256-cells
-    charrnn train --corpus files:tinyshakespeare.txt --minutes 3 --hidden-size 128 --tracker none \\
-        --run-dir runs/128-cells
-    python docs/dashboard.py runs/256-cells runs/128-cells docs/dashboard.webp
+    charrnn train --corpus files:tinyshakespeare.txt --minutes 3 --tracker none --run-dir runs/tinyshakespeare
+    charrnn train --corpus python:asyncio --hidden-size 192 --max-steps 1500 --eval-every 100 --tracker none \
+        --run-dir runs/asyncio
+    python docs/dashboard.py runs/tinyshakespeare runs/asyncio docs/dashboard.webp
 
 It needs `pip install -e '.[trackio]' playwright pillow` and Debian's Chromium.
 """
