@@ -120,7 +120,7 @@ def make_app(models: Models, hosts: Sequence[str] = ("*",)) -> FastAPI:
     def stream_posted(wanted: Annotated[Completion, Depends(posted)]) -> StreamingResponse:
         return stream(wanted)
 
-    css = (resources.files("charrnn.play") / "page.css").read_text(encoding="utf-8")
+    css = (resources.files("charrnn.play") / "templates" / "page.css").read_text(encoding="utf-8")
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
         # Gradio's own can hardly be read.
         body_text_color_subdued="#5b5b66",
