@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from charrnn.cli import main
 from charrnn.model.folder import load_model, save_model
@@ -17,11 +19,13 @@ from charrnn.model.in_browser import rounded
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import Stepper, probabilities
 from charrnn.text.vocab import Vocabulary
+from tests.conftest import run
 
 pytestmark = pytest.mark.browser
 
 Open = Callable[..., Any]
 
+ROOT = Path(__file__).parents[2]
 WORDS = "\n abcdefghijklmnopqrstuvwxyzé\x1b\u2028😀</script>"
 LETTERS = Vocabulary("".join(sorted(set(WORDS))))
 NAME = "<b>run' \" \u2028"
@@ -359,3 +363,17 @@ def test_a_page_of_512_cells_is_small_and_writes_fast(open_page: Open, tmp_path:
     page = open_page(story)
     write(page)
     print(json.dumps({"MB": story.stat().st_size / 1e6, "said": page.locator("#status").text_content()}))
+
+
+def test_the_page_of_the_docs_writes_and_is_small(open_page: Open) -> None:
+    story = ROOT / "docs/story.html"
+    assert story.stat().st_size < 1_000_000
+    page = open_page(story)
+    write(page, "Once upon a time")
+    assert len(written(page)) == 1000 + len("Once upon a time")
+
+
+def test_its_picture_is_taken_from_it() -> None:
+    run([sys.executable, str(ROOT / "docs/page.py")], ROOT / "docs/story.html", "page.png")
+    assert Path("page.png").stat().st_size < 150_000
+    assert Image.open("page.png").size == Image.open(ROOT / "docs/page.png").size

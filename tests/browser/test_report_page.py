@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from charrnn.cli import main
+from charrnn.model.folder import load_model
+from charrnn.model.in_browser import rounded
+from charrnn.model.sampling import Stepper, probabilities
+from charrnn.run.checkpoint import find_model
 from tests.report.test_report import train_hostile
 
 pytestmark = pytest.mark.browser
@@ -153,6 +158,34 @@ def test_without_scripts_all_is_there_to_be_read(browser: Any, report: Path) -> 
     page.locator(".surprise span").nth(5).hover()
     assert page.locator(".surprise span:hover").get_attribute("data-note")
     context.close()
+
+
+def test_a_sentence_of_one_s_own_is_read_by_the_model_in_the_page(open_page: Open, report: Path) -> None:
+    page = open_page()
+    sentence = "Ba do <img src=x>"
+    page.get_by_label("A sentence of your own").fill(sentence)
+    page.keyboard.press("Enter")
+    page.locator("#said", has_text="bits a character").wait_for()
+    model, vocab = load_model(find_model(report.parent))
+    stepper, tokens = Stepper(rounded(model)), vocab.encode(f"\n{sentence}")
+    chances = [probabilities(stepper.step(token[np.newaxis])[0], 1.0) for token in tokens[:-1]]
+    bits = [-np.log2(chance[token]) for chance, token in zip(chances, tokens[1:], strict=True)]
+    said = page.locator("#said").text_content()
+    assert float(said.split()[0]) == pytest.approx(np.mean(bits), abs=0.0051)
+    spans = page.locator(".own span")
+    assert spans.evaluate_all("spans => spans.map(span => span.textContent).join('')") == sentence
+    shades = spans.evaluate_all("spans => spans.map(span => Number(span.className.slice(1)))")
+    assert np.abs(np.array(shades) - np.minimum(8, bits)).max() < 0.51
+    page.locator(".own").focus()
+    page.keyboard.press("End")
+    head, *best = note(page).splitlines()
+    assert head == f"> had {2 ** -bits[-1]:.1%}, {bits[-1]:.1f} bits"
+    assert [float(line.split("%")[0]) for line in best] == pytest.approx(sorted(100 * chances[-1])[:-6:-1], abs=0.0501)
+
+    page.get_by_label("A sentence of your own").fill("Ba ☃")
+    page.get_by_role("button", name="Read it").click()
+    page.locator("#said", has_text="never read ☃").wait_for()
+    assert page.locator(".own").is_hidden()
 
 
 @pytest.mark.parametrize(("device", "scheme"), LOOKS)

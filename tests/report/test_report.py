@@ -35,6 +35,7 @@ from charrnn.report.sections import (
     bits,
     copied,
     different,
+    for_own_sentence,
     side_by_side,
 )
 from charrnn.report.writing import LENGTH, NUM_TEXTS, interval, pieces_of, write_texts
@@ -563,3 +564,15 @@ def test_the_model_of_the_report_is_the_best_one(run_dir: Path) -> None:
     _, vocab = load_model(find_model(run_dir))
     assert f"{len(vocab)} characters" in page.texts["dd"]
     assert find_model(run_dir).name.removeprefix("step-").lstrip("0") in page.texts["dd"].replace(",", "")
+
+
+def test_a_model_that_is_too_large_or_diverged_is_not_in_the_page_which_says_so() -> None:
+    vocab = Vocabulary("abcdefgh")
+    said = for_own_sentence(CharLSTM(8, hidden_size=600), vocab)
+    assert said == "with the model in it, the page would have 2.1 MB more"
+        for_own_sentence(CharLSTM(8, hidden_size=600), vocab) == "with the model in it, the page would have 2.1 MB more"
+    )
+    diverged = CharLSTM(8, hidden_size=8)
+    diverged.output.bias.data[:] = math.nan
+    assert "has diverged" in str(for_own_sentence(diverged, vocab))
+    assert isinstance(for_own_sentence(CharLSTM(8, hidden_size=512), vocab), dict)

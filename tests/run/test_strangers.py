@@ -28,7 +28,8 @@ from tests.run.test_earlier_versions import MADE
 Output = pytest.CaptureFixture[str]
 EVAL = ("eval", "gift", "--split", "val")
 ITEMS = ("sample", "gift", "--items", "2")
-COMMANDS = (("sample", "gift", "--length", "5"), EVAL, ("report", "gift"), ("export", "gift", "out"))
+PAGE = ("export", "gift", "--page", "out.html")
+COMMANDS = (("sample", "gift", "--length", "5"), EVAL, ("report", "gift"), ("export", "gift", "out"), PAGE)
 """All that look into a run; `play` and `load` read it as `eval` does."""
 
 
@@ -568,5 +569,5 @@ def test_a_model_that_gives_no_numbers_is_one_line(value: float, gift: Path, cap
         weights["output.weight"][:] = value
         save_file(weights, folder / "model.safetensors")
         seal(folder)
-    for command in (COMMANDS[0], EVAL, ("report", "gift")):
+    for command in (COMMANDS[0], EVAL, ("report", "gift"), PAGE):
         assert "gives no numbers" in refused(capsys, *command)

@@ -1,5 +1,5 @@
 // The page: it writes with the model of lstm.js, and shows of each character how likely it was and what else was.
-const PATIENCE = 30; // milliseconds of work between two looks at the page
+const PATIENCE = 50; // milliseconds of work between two looks at the page
 const PACE = 90; // milliseconds between two characters, written slowly
 const CALM = 500; // milliseconds between two changes of the text, for whoever asked for less motion
 const BEST = 5;
@@ -61,7 +61,7 @@ async function write(note = "") {
       show();
       shown = performance.now();
     }
-    if (slowly && !calm.matches && !chosen) look(thoughts.at(-1));
+    if (slowly && !calm.matches) follow();
     await (slowly ? pause(PACE) : new Promise(requestAnimationFrame));
     if (slowly) (started = performance.now()), (first = tokens.length);
   }
@@ -74,7 +74,7 @@ async function write(note = "") {
 function stop(words) {
   turn++;
   show();
-  if (!chosen) look(thoughts.at(-1));
+  follow();
   say(words);
 }
 
@@ -125,6 +125,11 @@ function look(thought) {
   );
 }
 
+// Looks at the last character, unless somebody looks at another, or is about to choose.
+function follow() {
+  if (!chosen && !at("others").contains(document.activeElement)) look(thoughts.at(-1));
+}
+
 // Keeps the look on a character, or lets it go.
 function choose(thought, aloud = false) {
   chosen?.span.classList.remove("here");
@@ -145,6 +150,7 @@ function take(thought, token, chance) {
   choose(null);
   startAgain();
   add({ token, chance, best: thought.best });
+  at("text").focus({ preventScroll: true }); // the button that was pressed is gone
   write();
 }
 

@@ -1,0 +1,59 @@
+"""Takes a picture of the page to hand on, as it is on a phone by day and by night, for the README.
+
+    python docs/page.py docs/story.html docs/page.png
+
+It needs what `make test-browser` installs. The page draws lots; here they are drawn from a seed.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+WIDTH, HEIGHT, SCALE = 390, 844, 2
+GAP = 24
+BEGINNING = "Once upon a time "
+LOOKED_AT = 27
+"""The character that is looked at."""
+COLORS = 128
+LOTS = "let state = 7; Math.random = () => (state = (state * 48271) % 2147483647) / 2147483647;"
+
+
+def picture(browser: Browser, page: Path, scheme: str) -> Image.Image:
+    """What a phone shows of a page that has written."""
+    context = browser.new_context(
+        viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=SCALE, color_scheme=scheme
+    )
+    opened = context.new_page()
+    opened.add_init_script(LOTS)
+    opened.goto(page.resolve().as_uri())
+    opened.get_by_label("How the text begins").fill(BEGINNING)
+    opened.get_by_label("Temperature").fill("0.6")
+    opened.get_by_role("button", name="Write").click()
+    opened.locator("#status", has_text="a second").wait_for()
+    opened.locator("#text span").nth(LOOKED_AT).click()
+    opened.locator("#thought").scroll_into_view_if_needed()
+    shot = Image.open(io.BytesIO(opened.screenshot()))
+    context.close()
+    return shot.convert("RGB")
+
+
+def main(page: Path, target: Path) -> None:
+    """Puts both pictures side by side, in few colours."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        shots = [picture(browser, page, scheme) for scheme in ("light", "dark")]
+        browser.close()
+    whole = Image.new("RGBA", (sum(shot.width for shot in shots) + SCALE * GAP, shots[0].height))
+    whole.paste(shots[0], (0, 0))
+    whole.paste(shots[1], (shots[0].width + SCALE * GAP, 0))
+    whole.quantize(COLORS).save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
