@@ -1,4 +1,4 @@
-"""Takes a picture of the page to hand on, as it is on a phone by day and by night, for the README.
+"""Takes a picture of the page to hand on, as a phone shows it by day and by night, for the README.
 
     python docs/page.py docs/story.html docs/page.png
 
@@ -15,17 +15,17 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-WIDTH, HEIGHT, SCALE = 390, 844, 2
+WIDTH, HEIGHT, SCALE = 390, 844, 1.5
 GAP = 24
 BEGINNING = "Once upon a time "
 LOOKED_AT = 27
 """The character that is looked at."""
-COLORS = 128
+COLORS = 96
 LOTS = "let state = 7; Math.random = () => (state = (state * 48271) % 2147483647) / 2147483647;"
 
 
 def picture(browser: Browser, page: Path, scheme: str) -> Image.Image:
-    """What a phone shows of a page that has written."""
+    """A page that has written, from its top to what was thought of."""
     context = browser.new_context(
         viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=SCALE, color_scheme=scheme
     )
@@ -37,8 +37,9 @@ def picture(browser: Browser, page: Path, scheme: str) -> Image.Image:
     opened.get_by_role("button", name="Write").click()
     opened.locator("#status", has_text="a second").wait_for()
     opened.locator("#text span").nth(LOOKED_AT).click()
-    opened.locator("#thought").scroll_into_view_if_needed()
-    shot = Image.open(io.BytesIO(opened.screenshot()))
+    bottom = opened.locator("#thought").evaluate("element => element.getBoundingClientRect().bottom + scrollY")
+    shown = {"x": 0, "y": 0, "width": WIDTH, "height": bottom + GAP}
+    shot = Image.open(io.BytesIO(opened.screenshot(full_page=True, clip=shown)))
     context.close()
     return shot.convert("RGB")
 
@@ -49,10 +50,12 @@ def main(page: Path, target: Path) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         shots = [picture(browser, page, scheme) for scheme in ("light", "dark")]
         browser.close()
-    whole = Image.new("RGBA", (sum(shot.width for shot in shots) + SCALE * GAP, shots[0].height))
-    whole.paste(shots[0], (0, 0))
-    whole.paste(shots[1], (shots[0].width + SCALE * GAP, 0))
-    whole.quantize(COLORS).save(target, optimize=True)
+    gap = round(SCALE * GAP)
+    whole = Image.new("RGBA", (sum(shot.width for shot in shots) + gap, shots[0].height))
+    for shot, left in zip(shots, (0, shots[0].width + gap), strict=True):
+        # Each in colours of its own: together they have too many that are nearly the same.
+        whole.paste(shot.quantize(COLORS).convert("RGB"), (left, 0))
+    whole.quantize(2 * COLORS + 1).save(target, optimize=True)
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def test_it_stops_and_goes_on(open_page: Open, story: Path) -> None:
     page.locator("#status", has_text="a second").wait_for()
     assert written(page).startswith(stopped)
     assert len(written(page)) == len(stopped) + 1000
-    page.get_by_role("button", name="Write again").click()
+    page.get_by_role("button", name="Again").click()
     page.locator("#status", has_text="1,000 characters").wait_for()
     assert not written(page).startswith(stopped)
 
@@ -222,7 +222,7 @@ def test_the_temperature_counts_from_the_next_character_on(open_page: Open, stor
 def test_the_text_is_copied_as_it_is(open_page: Open, story: Path) -> None:
     page = open_page(story, permissions=["clipboard-read", "clipboard-write"])
     write(page, "be")
-    page.get_by_role("button", name="Copy the text").click()
+    page.get_by_role("button", name="Copy").click()
     page.get_by_text("Copied.").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == written(page)
 
@@ -231,7 +231,7 @@ def test_where_the_clipboard_is_closed_the_text_is_selected(open_page: Open, sto
     page = open_page(story)
     write(page, "be")
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('closed')); }")
-    page.get_by_role("button", name="Copy the text").click()
+    page.get_by_role("button", name="Copy").click()
     page.get_by_text("The text is selected").wait_for()
     assert page.evaluate("getSelection().toString()").startswith("be")
 
@@ -264,7 +264,7 @@ def test_a_beginning_that_it_cannot_read_is_refused_or_said(open_page: Open, sto
     write(page, "abc")
     before = written(page)
     page.get_by_label("How the text begins").fill("a€b☃€")
-    page.get_by_role("button", name="Write").click()
+    page.get_by_role("button", name="Again").click()
     page.locator("#status.wrong", has_text="never read € (U+20AC), ☃ (U+2603): begin without").wait_for()
     assert written(page) == before
     assert page.get_by_label("How the text begins").get_attribute("aria-invalid") == "true"

@@ -570,8 +570,6 @@ def test_a_model_that_is_too_large_or_diverged_is_not_in_the_page_which_says_so(
     vocab = Vocabulary("abcdefgh")
     said = for_own_sentence(CharLSTM(8, hidden_size=600), vocab)
     assert said == "with the model in it, the page would have 2.1 MB more"
-        for_own_sentence(CharLSTM(8, hidden_size=600), vocab) == "with the model in it, the page would have 2.1 MB more"
-    )
     diverged = CharLSTM(8, hidden_size=8)
     diverged.output.bias.data[:] = math.nan
     assert "has diverged" in str(for_own_sentence(diverged, vocab))

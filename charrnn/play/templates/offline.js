@@ -35,7 +35,7 @@ function begin() {
   choose(null);
   startAgain();
   at("text").replaceChildren(Object.assign(document.createElement("b"), { textContent: beginning }));
-  at("write").textContent = "Write again";
+  at("write").textContent = "Again";
   write(missing.length ? `The network has never read ${listed(missing)}: it reads an unknown character there. ` : "");
 }
 
