@@ -1,6 +1,6 @@
 """Takes a picture of the page to hand on, as a phone shows it by day and by night, for the README.
 
-    python docs/page.py docs/story.html docs/page.png
+    python docs/page.py docs/story.html docs/page.webp
 
 It needs what `make test-browser` installs. The page draws lots; here they are drawn from a seed.
 """
@@ -20,7 +20,7 @@ GAP = 24
 BEGINNING = "Once upon a time "
 LOOKED_AT = 27
 """The character that is looked at."""
-COLORS = 96
+QUALITY = 60
 LOTS = "let state = 7; Math.random = () => (state = (state * 48271) % 2147483647) / 2147483647;"
 
 
@@ -53,9 +53,8 @@ def main(page: Path, target: Path) -> None:
     gap = round(SCALE * GAP)
     whole = Image.new("RGBA", (sum(shot.width for shot in shots) + gap, shots[0].height))
     for shot, left in zip(shots, (0, shots[0].width + gap), strict=True):
-        # Each in colours of its own: together they have too many that are nearly the same.
-        whole.paste(shot.quantize(COLORS).convert("RGB"), (left, 0))
-    whole.quantize(2 * COLORS + 1).save(target, optimize=True)
+        whole.paste(shot, (left, 0))
+    whole.save(target, quality=QUALITY)
 
 
 if __name__ == "__main__":

@@ -374,6 +374,6 @@ def test_the_page_of_the_docs_writes_and_is_small(open_page: Open) -> None:
 
 
 def test_its_picture_is_taken_from_it() -> None:
-    run([sys.executable, str(ROOT / "docs/page.py")], ROOT / "docs/story.html", "page.png")
-    assert Path("page.png").stat().st_size < 150_000
-    assert Image.open("page.png").size == Image.open(ROOT / "docs/page.png").size
+    run([sys.executable, str(ROOT / "docs/page.py")], ROOT / "docs/story.html", "page.webp")
+    assert Path("page.webp").stat().st_size < 150_000
+    assert Image.open("page.webp").size == Image.open(ROOT / "docs/page.webp").size
