@@ -114,8 +114,8 @@ def test_its_chances_are_those_of_numpy(open_page: Open, tmp_path: Path, shape: 
         for stepper in (Stepper(rounded(model)), Stepper(model))
     )
     assert np.abs(found - same).max() < 1e-5
-    assert np.abs(found - exact).max() < 0.1
-    assert exact.max(axis=1).mean() > 0.2  # else they would all be alike
+    assert np.abs(found - exact).sum(axis=1).mean() < 0.1
+    assert exact.max(axis=1).mean() > 0.1  # else they would all be alike
 
 
 def test_what_it_draws_is_as_likely_as_it_says(open_page: Open, story: Path) -> None:
@@ -318,7 +318,7 @@ def test_all_of_it_with_the_keyboard(open_page: Open, story: Path) -> None:
     assert page.evaluate("document.activeElement.parentElement.id") == "others"
     page.keyboard.press("Enter")
     page.locator("#status", has_text="1,002 characters").wait_for()
-    page.get_by_label("The text").focus()
+    page.locator("#text").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
     assert page.locator(".here").count() == 0
@@ -375,5 +375,5 @@ def test_the_page_of_the_docs_writes_and_is_small(open_page: Open) -> None:
 
 def test_its_picture_is_taken_from_it() -> None:
     run([sys.executable, str(ROOT / "docs/page.py")], ROOT / "docs/story.html", "page.webp")
-    assert Path("page.webp").stat().st_size < 150_000
-    assert Image.open("page.webp").size == Image.open(ROOT / "docs/page.webp").size
+    assert 20_000 < Path("page.webp").stat().st_size < 170_000
+    assert Image.open("page.webp").width == Image.open(ROOT / "docs/page.webp").width

@@ -22,13 +22,14 @@ let waiting = []; // elements that are not shown yet
 let chosen = null; // the thought that is looked at
 
 function begin() {
-  beginning = at("beginning").value;
-  const missing = vocabulary.missing(beginning), refused = missing.length > 0 && !vocabulary.hasUnknown;
+  const typed = at("beginning").value, missing = vocabulary.missing(typed);
+  const refused = missing.length > 0 && !vocabulary.hasUnknown;
   at("beginning").setAttribute("aria-invalid", refused);
   if (refused) {
     say(`The network has never read ${listed(missing)}: begin without.`, true);
     return;
   }
+  beginning = typed;
   tokens = beginning ? vocabulary.encode(beginning) : [vocabulary.start()];
   thoughts = [];
   waiting = [];
@@ -209,7 +210,10 @@ at("text").addEventListener("keydown", (event) => {
   const place = thoughts.indexOf(chosen), last = thoughts.length - 1;
   const to = { ArrowRight: Math.min(place + 1, last), ArrowLeft: place < 0 ? last : Math.max(place - 1, 0), Home: 0, End: last }[event.key];
   if (event.key === "Escape") choose(null, true);
-  if (event.key === "Enter") at("others").querySelector("button")?.focus();
+  if (event.key === "Enter") {
+    event.preventDefault(); // else the button would be pressed at once
+    at("others").querySelector("button")?.focus();
+  }
   if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   choose(thoughts[to], true);
