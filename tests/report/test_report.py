@@ -94,7 +94,7 @@ def corpus(run_dir: Path) -> Iterator[Path]:
 class Page(HTMLParser):
     """What a browser would see: the elements with their attributes, and the text of each kind of element."""
 
-    VOID = ("meta", "path", "br")
+    VOID = ("meta", "path", "br", "input")
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__()
