@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,6 @@ from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from safetensors.torch import load_model
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from charrnn.model.shape import Shape, check_weights
 from charrnn.outside.foreign import checked
@@ -118,13 +119,10 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
         load_model(model, file, strict=True)
         return model
 
-    def forward(
-        self, x_TB: Tensor, state: State, masks: list[Tensor] | None = None, recurrent: list[Tensor] | None = None
-    ) -> tuple[Tensor, State]:
+    def forward(self, x_TB: Tensor, state: State, masks: Sequence[Tensor] = ()) -> tuple[Tensor, State]:
         """Reads T characters in each of B rows, going on from ``state``; returns (logits_TBV, new state).
 
-        ``masks``, from `dropout_masks`, are multiplied into what each LSTM gives to the next or to the output layer;
-        ``recurrent``, from `drop_connect`, is used instead of the layers' recurrent weights.
+        ``masks``, from `dropout_masks`, are multiplied into what each LSTM gives to the next or to the output layer.
         """
         if self.embedding is not None:
             features_TBF = self.embedding(x_TB)
@@ -133,14 +131,10 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
         h_LBH, c_LBH = state
         new_h, new_c = [], []
         for layer, lstm in enumerate(self.lstms):
-            begin = (h_LBH[layer : layer + 1], c_LBH[layer : layer + 1])
-            if recurrent is None:
-                features_TBF, (h, c) = lstm(features_TBF, begin)
-            else:
-                features_TBF, (h, c) = functional_call(lstm, {RECURRENT: recurrent[layer]}, (features_TBF, begin))
+            features_TBF, (h, c) = lstm(features_TBF, (h_LBH[layer : layer + 1], c_LBH[layer : layer + 1]))
             new_h.append(h)
             new_c.append(c)
-            if masks is not None:
+            if masks:
                 features_TBF = features_TBF * masks[layer]
         return self.output(features_TBF), (torch.cat(new_h), torch.cat(new_c))
 
@@ -159,19 +153,40 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
         return list((kept / (1.0 - dropout)).unbind())
 
     def drop_connect(self, share: float, generator: torch.Generator) -> list[Tensor]:
-        """The recurrent weights of each layer with a share of them left out and the others scaled up, shape (4 H, H).
+        """What to multiply the recurrent weights of each layer by, shape (4 H, H): 0 for a share of them.
 
-        DropConnect (Wan et al. 2013) as applied in AWD-LSTM (Merity et al. 2018): the same weights for all rows and
-        over the whole window. One random byte decides about each, which rounds the share to 256ths: numbers from 0 to
-        1 would take as long as a quarter of a step.
+        The others are scaled up. DropConnect (Wan et al. 2013) as applied in AWD-LSTM (Merity et al. 2018): the same
+        for all rows and over the whole window. One random byte decides about each weight, which rounds the share to
+        256ths: numbers from 0 to 1 would take as long as a quarter of a step.
         """
         dropped = round(256 * share)
-        kept = []
+        factors = []
         for lstm in self.lstms:
             weight = lstm.get_parameter(RECURRENT)
             draws = torch.randint(
                 -(2**63), 2**63 - 1, (-(-weight.numel() // 8),), generator=generator, device=weight.device
             )
             mask = draws.view(torch.uint8)[: weight.numel()].view_as(weight) >= dropped
-            kept.append(weight * (mask * (256 / (256 - dropped))))
-        return kept
+            factors.append(mask * (256 / (256 - dropped)))
+        return factors
+
+    @contextmanager
+    def multiplied(self, factors: Sequence[Tensor]) -> Iterator[None]:
+        """Within it the recurrent weights are multiplied by factors from `drop_connect`, and so is their gradient.
+
+        The product is written where the weights are: on a GPU all weights of an LSTM lie in one block of memory, and
+        with others in the place of some of them cuDNN would be given a new block at every call.
+        """
+        weights = [lstm.get_parameter(RECURRENT) for lstm in self.lstms] if factors else []
+        true = [weight.detach().clone() for weight in weights]
+        with torch.no_grad():
+            for weight, factor in zip(weights, factors, strict=True):
+                weight.mul_(factor)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for weight, factor, kept in zip(weights, factors, true, strict=True):
+                    weight.copy_(kept)
+                    if weight.grad is not None:
+                        weight.grad.mul_(factor)

@@ -148,18 +148,20 @@ def next_batch(job: Job, length: int) -> Batch:
     job.store.check_sizes()
     own = slice(job.state.own_rows.start, job.state.own_rows.stop)
     window = job.rows.window(job.state.time, length)
-    masks, recurrent, seams = None, None, window.seams
+    masks: list[Tensor] = []
+    factors: list[Tensor] = []
+    seams = window.seams
     if config.dropout > 0:
         generator = generator_at(config.seed, step, "dropout", device)
         masks = [mask[own] for mask in job.model.dropout_masks(config.batch_size, config.dropout, generator)]
     if config.drop_connect > 0:
         generator = generator_at(config.seed, step, "drop connect", device)
-        recurrent = job.model.drop_connect(config.drop_connect, generator)
+        factors = job.model.drop_connect(config.drop_connect, generator)
     if config.state_drop > 0:
         draw = torch.rand(config.batch_size, generator=generator_at(config.seed, step, "state drop"))
         seams = [(0, row) for row, number in enumerate(draw[own].tolist()) if number < config.state_drop] + seams
     x_TB, y_TB = (_to_device(array, device) for array in (window.x_TB, window.y_TB))
-    return Batch(x_TB, y_TB, seams, config.batch_size, masks, recurrent)
+    return Batch(x_TB, y_TB, seams, config.batch_size, masks, factors)
 
 
 def _to_device(array: npt.NDArray[np.int64], device: torch.device) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
@@ -36,15 +37,16 @@ class Batch:
     """A TBPTT window as a step reads it, with what is random about it.
 
     ``seams`` are pairs of time and row, in order of time, where a row forgets its state before it reads on;
-    ``num_rows`` counts the rows of all processes. ``masks`` and ``recurrent`` are those of `CharLSTM.forward`.
+    ``num_rows`` counts the rows of all processes. ``masks`` are from `CharLSTM.dropout_masks`, ``factors`` from
+    `CharLSTM.drop_connect`; there are none where nothing is dropped.
     """
 
     x_TB: Tensor
     y_TB: Tensor
     seams: list[tuple[int, int]]
     num_rows: int
-    masks: list[Tensor] | None = None
-    recurrent: list[Tensor] | None = None
+    masks: Sequence[Tensor] = ()
+    factors: Sequence[Tensor] = ()
 
 
 class StepResult(NamedTuple):
@@ -77,21 +79,32 @@ def training_step(
     ``grad_clip`` is the largest norm of the gradient, 0 for no limit. ``stop`` and ``save`` are what this process asks
     the job to do. Raises `LostProcessError` where another process is gone.
     """
-    accelerator, optimizer = learner.accelerator, learner.optimizer
+    new_state, loss = backward(learner, batch, state, last_only=last_only)
+    numbers = torch.stack([loss, *(loss.new_full((), float(asked)) for asked in (stop, save))])
+    if learner.accelerator.num_processes > 1:
+        numbers = _sum_over_processes(learner.parameters, numbers)
+    return StepResult(new_state, numbers[0], update(learner, grad_clip), numbers[1], numbers[2])
+
+
+def backward(learner: Learner, batch: Batch, state: State, *, last_only: bool) -> tuple[State, Tensor]:
+    """Leaves this process's part of the gradient in the parameters; returns the new state and its part of the loss."""
     for parameter in learner.parameters:
         parameter.grad = None  # so that backward stores new gradients instead of adding to zeros
-    with accelerator.autocast():
-        logits_TBV, (h_LBH, c_LBH) = forward_window(learner.model, batch, state)
-    y_TB = batch.y_TB
-    if last_only:
-        logits_TBV, y_TB = logits_TBV[-1:], y_TB[-1:]
-    loss_sum = F.cross_entropy(logits_TBV.flatten(0, 1).float(), y_TB.flatten(), reduction="sum")
-    loss = loss_sum / (batch.num_rows * y_TB.shape[0])
-    accelerator.backward(loss)
-    numbers = torch.stack([loss.detach(), *(loss.new_full((), float(asked)) for asked in (stop, save))])
-    if accelerator.num_processes > 1:
-        numbers = _sum_over_processes(learner.parameters, numbers)
-    scaler = accelerator.scaler
+    with learner.model.multiplied(batch.factors):
+        with learner.accelerator.autocast():
+            logits_TBV, (h_LBH, c_LBH) = forward_window(learner.model, batch, state)
+        y_TB = batch.y_TB
+        if last_only:
+            logits_TBV, y_TB = logits_TBV[-1:], y_TB[-1:]
+        loss_sum = F.cross_entropy(logits_TBV.flatten(0, 1).float(), y_TB.flatten(), reduction="sum")
+        loss = loss_sum / (batch.num_rows * y_TB.shape[0])
+        learner.accelerator.backward(loss)
+    return (h_LBH.detach().float(), c_LBH.detach().float()), loss.detach()
+
+
+def update(learner: Learner, grad_clip: float) -> Tensor:
+    """Clips the gradient and lets the optimizer step; returns the norm that the gradient had."""
+    scaler, optimizer = learner.accelerator.scaler, learner.optimizer
     if scaler:
         scaler.unscale_(optimizer)
     norm = clip(_gradients(learner.parameters), grad_clip)
@@ -100,7 +113,7 @@ def training_step(
         scaler.update()
     else:
         optimizer.step()
-    return StepResult((h_LBH.detach().float(), c_LBH.detach().float()), numbers[0], norm, numbers[1], numbers[2])
+    return norm
 
 
 def forward_window(model: CharLSTM, batch: Batch, state: State) -> tuple[Tensor, State]:
@@ -108,11 +121,11 @@ def forward_window(model: CharLSTM, batch: Batch, state: State) -> tuple[Tensor,
     parts, start = [], 0
     for time, group in itertools.groupby(batch.seams, key=itemgetter(0)):
         if time > start:
-            logits, state = model(batch.x_TB[start:time], state, batch.masks, batch.recurrent)
+            logits, state = model(batch.x_TB[start:time], state, batch.masks)
             parts.append(logits)
             start = time
         state = forget(state, [row for _, row in group])
-    logits, state = model(batch.x_TB[start:], state, batch.masks, batch.recurrent)
+    logits, state = model(batch.x_TB[start:], state, batch.masks)
     return torch.cat([*parts, logits]) if parts else logits, state
 
 

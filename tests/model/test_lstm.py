@@ -87,25 +87,24 @@ def test_masks_drop_a_share_and_keep_the_mean(dropout: float) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.99])
 def test_drop_connect_leaves_out_a_share_and_keeps_the_mean(share: float) -> None:
     model, x_TB = make(hidden_size=101, num_layers=2, embedding_size=5), characters(8, 3)
-    for lstm in model.lstms:
-        torch.nn.init.ones_(lstm.weight_hh_l0)
-    recurrent = model.drop_connect(share, torch.Generator().manual_seed(0))
-    assert [weight.shape for weight in recurrent] == [(404, 101), (404, 101)]
-    assert not share or not torch.equal(*recurrent)
-    values = torch.cat([weight.flatten() for weight in recurrent])
+    factors = model.drop_connect(share, torch.Generator().manual_seed(0))
+    assert [factor.shape for factor in factors] == [(404, 101), (404, 101)]
+    assert not share or not torch.equal(*factors)
+    values = torch.cat([factor.flatten() for factor in factors])
     dropped = round(256 * share) / 256
     assert dropped == pytest.approx(share, abs=1 / 512)
     torch.testing.assert_close(values.unique(), torch.tensor([0.0, 1 / (1 - dropped)] if share else [1.0]))
     assert float((values == 0).float().mean()) == pytest.approx(dropped, abs=0.01)
     # All bytes of a drawn number count alike.
     assert (values[:81_600].view(-1, 8) == 0).float().mean(0).tolist() == pytest.approx([dropped] * 8, abs=0.02)
-    logits_TBV, _ = model(x_TB, model.zero_state(3), None, recurrent)
-    torch.autograd.backward(logits_TBV.sum())
-    for lstm, weight in zip(model.lstms, recurrent, strict=True):
-        assert not lstm.weight_hh_l0.grad[weight == 0].any()
-        assert share == 0.99 or lstm.weight_hh_l0.grad[weight != 0].any()
+    with model.multiplied(factors):
+        logits_TBV, _ = model(x_TB, model.zero_state(3))
+        torch.autograd.backward(logits_TBV.sum())
+    for lstm, factor in zip(model.lstms, factors, strict=True):
+        assert not lstm.weight_hh_l0.grad[factor == 0].any()
+        assert share == 0.99 or lstm.weight_hh_l0.grad[factor != 0].any()
         with torch.no_grad():
-            lstm.weight_hh_l0.copy_(weight)
+            lstm.weight_hh_l0.mul_(factor)
     torch.testing.assert_close(model(x_TB, model.zero_state(3))[0], logits_TBV, rtol=0, atol=1e-6)
 
 

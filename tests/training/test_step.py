@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
+from torch.func import functional_call
 
 from charrnn.model.lstm import CharLSTM, State
 from charrnn.training.optimizer import make_optimizer
@@ -48,16 +49,16 @@ def learner_of(accelerator: Accelerator, model: CharLSTM) -> Learner:
     return Learner(accelerator, model, torch.optim.SGD(model.parameters(), lr=0.0))
 
 
-def step(learner: Learner, rows: range, *, masks: Any = None, recurrent: Any = None, **changes: Any) -> StepResult:
+def step(learner: Learner, rows: range, *, masks: Any = (), factors: Any = (), **changes: Any) -> StepResult:
     """A step over some of the rows."""
     (x_TB, y_TB), (h_LBH, c_LBH), own = make_batch(), make_state(), slice(rows.start, rows.stop)
-    batch = Batch(x_TB[:, own], y_TB[:, own], [], ROWS, masks, recurrent)
+    batch = Batch(x_TB[:, own], y_TB[:, own], [], ROWS, masks, factors)
     return training_step(learner, batch, (h_LBH[:, own], c_LBH[:, own]), **changes)
 
 
-def read(model: CharLSTM, x_TB: Tensor, state: State, seams: Any = (), masks: Any = None, recurrent: Any = None) -> Any:
+def read(model: CharLSTM, x_TB: Tensor, state: State, seams: Any = (), masks: Any = ()) -> Any:
     """A window read with its seams."""
-    return forward_window(model, Batch(x_TB, x_TB, list(seams), ROWS, masks, recurrent), state)
+    return forward_window(model, Batch(x_TB, x_TB, list(seams), ROWS, masks), state)
 
 
 def gradient_of(model: CharLSTM) -> Tensor:
@@ -120,8 +121,7 @@ def test_the_sum_over_processes_is_one_process(accelerator: Accelerator, num_pro
     model = make_model()
     masks = model.dropout_masks(ROWS, 0.3, torch.Generator().manual_seed(0))
 
-    def recurrent() -> list[Tensor]:
-        return model.drop_connect(0.3, torch.Generator().manual_seed(0))
+    factors = model.drop_connect(0.3, torch.Generator().manual_seed(0))
 
     def flat(rows: range, own_masks: list[Tensor], *, save: bool) -> Tensor:
         """The gradient over some rows, and the numbers that travel with it."""
@@ -129,7 +129,7 @@ def test_the_sum_over_processes_is_one_process(accelerator: Accelerator, num_pro
             learner_of(accelerator, model),
             rows,
             masks=own_masks,
-            recurrent=recurrent(),
+            factors=factors,
             last_only=last_only,
             save=save,
         )
@@ -180,15 +180,32 @@ def test_a_seam_at_the_beginning_and_masks_over_all_parts() -> None:
     assert not torch.allclose(unmasked, logits_TBV)
 
 
-def test_the_same_recurrent_weights_over_all_parts() -> None:
-    model, (x_TB, _), state = make_model(), make_batch(), make_state()
-    recurrent = model.drop_connect(0.5, torch.Generator().manual_seed(1))
-    logits_TBV, _ = read(model, x_TB, state, [(4, 2)], None, recurrent)
-    with torch.no_grad():
-        for lstm, weight in zip(model.lstms, recurrent, strict=True):
-            lstm.get_parameter("weight_hh_l0").copy_(weight)
-    expected, _ = read(model, x_TB, state, [(4, 2)])
-    torch.testing.assert_close(logits_TBV, expected)
+def test_the_gradient_is_that_of_the_true_weights_and_these_come_back(accelerator: Accelerator) -> None:
+    # Over several parts of a window, too.
+    model, (x_TB, y_TB), state = make_model(), make_batch(), make_state()
+    factors = model.drop_connect(0.5, torch.Generator().manual_seed(1))
+    batch = Batch(x_TB, y_TB, [(4, 2)], ROWS, factors=factors)
+    training_step(learner_of(accelerator, model), batch, state)
+    other, dropped = make_model(), make_model()
+    weights = {name: weight.detach().requires_grad_() for name, weight in other.named_parameters()}
+    used = dict(weights)
+    for layer, factor in enumerate(factors):
+        used[f"lstms.{layer}.weight_hh_l0"] = weights[f"lstms.{layer}.weight_hh_l0"] * factor
+    middle, state = functional_call(dropped, used, (x_TB[:4], state))
+    rest, _ = functional_call(dropped, used, (x_TB[4:], forget(state, [2])))
+    F.cross_entropy(torch.cat([middle, rest]).flatten(0, 1), y_TB.flatten()).backward()
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, other.get_parameter(name))
+        torch.testing.assert_close(parameter.grad, weights[name].grad)
+
+
+def test_weights_come_back_from_a_step_that_fails() -> None:
+    model = make_model()
+    with pytest.raises(ZeroDivisionError), model.multiplied(model.drop_connect(0.5, torch.Generator())):
+        assert not torch.equal(model.lstms[0].weight_hh_l0, make_model().lstms[0].weight_hh_l0)
+        raise ZeroDivisionError
+    for own, other in zip(model.parameters(), make_model().parameters(), strict=True):
+        assert torch.equal(own, other)
 
 
 def test_a_gradient_does_not_pass_a_seam() -> None:
