@@ -102,7 +102,7 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
     if not config.corpus:
         lines.append(f"no corpus was named: this trains on {DEFAULT_CORPUS}, a part of Python's own library")
         config = config.model_copy(update={"corpus": (DEFAULT_CORPUS,)})
-    with settings_of_training(num_threads=config.num_threads, deterministic=config.deterministic):
+    with settings_of_training(num_threads=config.num_threads, deterministic=config.deterministic, tf32=config.tf32):
         is_planned = bool(config.minutes) and "precision" in free(config)
         accelerator = start_accelerator("bf16" if is_planned and has_fast_bf16() else config.precision)
         config = config.model_copy(update={"precision": precision_of(accelerator)})

@@ -61,6 +61,8 @@ class Keywords(TypedDict, total=False):
     log_every: int
     num_threads: int
     precision: Precision
+    tf32: bool
+    cuda_graphs: bool
     deterministic: bool
     prompt: str
     temperatures: float | Sequence[float]

@@ -172,6 +172,11 @@ class TrainConfig(Options):
     precision: Annotated[Precision, MACHINE] = "float32"
     """Arithmetic of the model in training, where the device has it; a plan takes bf16 on processors with instructions
     for it. What Accelerate's launcher was told wins. Losses are measured in float32."""
+    tf32: Annotated[bool, MACHINE] = True
+    """Where precision is float32, let a GPU's LSTM multiply in TF32, which has ten bits after the point instead of 23.
+    """
+    cuda_graphs: Annotated[bool, MACHINE] = False
+    """Start all kernels of a training step at once, as CUDA graphs. New: no GPU has run it yet."""
     deterministic: Annotated[bool, MACHINE] = False
     """Bitwise the same result every time on a GPU too, at some cost in speed."""
 

@@ -19,8 +19,8 @@ VARIABLES = ("OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG", "WANDB_FINISH_TIMEOUT
 
 
 @contextmanager
-def settings_of_training(*, num_threads: int, deterministic: bool) -> Iterator[None]:
-    """Threads, memory and determinism as training wants them for its whole process; all is put back at the end.
+def settings_of_training(*, num_threads: int, deterministic: bool, tf32: bool = True) -> Iterator[None]:
+    """Threads, memory, determinism and TF32 as training wants them for its whole process; all is put back at the end.
 
     Only what glibc decides of itself about returning memory, until it is told anything, cannot be had back.
     """
@@ -28,6 +28,8 @@ def settings_of_training(*, num_threads: int, deterministic: bool) -> Iterator[N
 
     variables = {name: os.environ.get(name) for name in VARIABLES}
     threads, was_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    had_tf32 = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = tf32
     keep_freed_memory()
     os.environ["OMP_NUM_THREADS"] = str(num_threads or share_of_cores())
     # `accelerate launch` gives a CPU process one thread, whatever the machine has.
@@ -40,6 +42,7 @@ def settings_of_training(*, num_threads: int, deterministic: bool) -> Iterator[N
             yield
     finally:
         torch.use_deterministic_algorithms(was_deterministic)
+        torch.backends.cudnn.allow_tf32 = had_tf32
         torch.set_num_threads(threads)
         keep_freed_memory(trim=2**17, largest=2**17)  # glibc's own numbers
         for name, value in variables.items():

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
-from torch import Tensor
 
+from charrnn.config.settings import TrainConfig
 from charrnn.distributed.collectives import sum_over_processes
+from charrnn.errors import ConfigError
 from charrnn.model.lstm import State
 from charrnn.training.step import Batch, Learner, StepResult, backward, to_device, update
 
+DEVICE = "cuda"
+"""The kind of device that has graphs."""
 WARM_UP_STEPS = 3
 """Steps before a capture: libraries set themselves up in the first ones, which a capture does not allow."""
 
@@ -91,6 +93,16 @@ class CapturedStep:
 
     def _clip_and_optimize(self) -> None:
         self._norm.copy_(update(self._learner, self._grad_clip))
+
+
+def captured_step(learner: Learner, config: TrainConfig) -> CapturedStep | None:
+    """The step as graphs, if the settings say so; raises `ConfigError` where there are none."""
+    if not config.cuda_graphs:
+        return None
+    if learner.accelerator.device.type != DEVICE:
+        raise ConfigError("--cuda-graphs: there is no CUDA device here: leave it out")
+    last_only = config.loss_on == "last"
+    return CapturedStep(learner, config.seq_length, last_only=last_only, grad_clip=config.grad_clip)
 
 
 def undoing(learner: Learner) -> Callable[[], None]:

@@ -11,11 +11,10 @@ from charrnn.config.settings import TrainConfig
 from charrnn.distributed.collectives import on_main
 from charrnn.model.evaluation import WARM_UP, WINDOW, loss_sum, num_rows_for, part_of
 from charrnn.model.sampling import default_prompt, generate
-from charrnn.training.job import Job
+from charrnn.training.captured import captured_step
+from charrnn.training.job import Job, make_learner
 from charrnn.training.loop import take_step
-from charrnn.training.optimizer import make_optimizer
 from charrnn.training.state import TrainingState
-from charrnn.training.step import Learner
 
 WARM_UP_STEPS = 2
 """Steps before the clock starts: the first ones allocate memory, and choose kernels."""
@@ -57,9 +56,9 @@ def measure(job: Job, seconds: float) -> Costs:
 
 def _copy(job: Job) -> Job:
     model, config = copy.deepcopy(job.model), job.config
-    optimizer = make_optimizer(config.optimizer, model.parameters(), config.learning_rate, config.weight_decay)
-    learner = Learner(job.accelerator, model, optimizer)
-    return replace(job, learner=learner, state=TrainingState.at_start(learner, job.state.own_rows, config.batch_size))
+    learner = make_learner(job.accelerator, model, config)
+    state = TrainingState.at_start(learner, job.state.own_rows, config.batch_size)
+    return replace(job, learner=learner, state=state, captured=captured_step(learner, config))
 
 
 def _seconds_per_step(job: Job, num_steps: int) -> float:

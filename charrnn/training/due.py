@@ -110,13 +110,14 @@ def measure(job: Job) -> Loss | None:
 
 def log_metrics(job: Job, norm: Tensor, loss: Loss | None) -> dict[str, Any]:
     """Writes a line of metrics to the run folder and the tracker, and returns it; begins a new mean of the loss."""
+    step = job.state.step - 1
     row = {
         "step": job.state.step,
         "epoch": round(job.epoch, 6),
         "train_loss": job.state.take_mean_loss(),
         "val_loss": loss.nats if loss else None,
         "val_bpc": loss.bpc if loss else None,
-        "learning_rate": job.learner.optimizer.param_groups[0]["lr"],
+        "learning_rate": job.learning_rate_at(step, job.state.time - job.window_length(step)),
         "grad_norm": float(norm),
         "chars_per_second": job.state.speed,
     }

@@ -17,6 +17,8 @@ from charrnn.run.folder import RunFolder
 from charrnn.run.terminal import Terminal
 from charrnn.run.trackers import Tracker
 from charrnn.text.store import TokenStore
+from charrnn.training.captured import CapturedStep
+from charrnn.training.optimizer import learning_rate_at, make_optimizer
 from charrnn.training.randomness import derived_seed
 from charrnn.training.rows import RowBatches
 from charrnn.training.state import TrainingState
@@ -36,6 +38,7 @@ class Job:
     run: RunFolder
     tracker: Tracker
     terminal: Terminal
+    captured: CapturedStep | None = None
 
     @property
     def accelerator(self) -> Accelerator:
@@ -82,6 +85,18 @@ class Job:
             return time_after / start
         return (time_after - start) / (self.config.epochs * self.rows.row_length - start)
 
+    def learning_rate_at(self, step: int, time: int) -> float:
+        """The learning rate of the step, counted from 0, that begins at a time."""
+        config = self.config
+        return learning_rate_at(
+            config.schedule,
+            config.learning_rate,
+            progress=self.schedule_at(step, time),
+            epoch=time / self.rows.row_length,
+            warmup=config.warmup,
+            final=config.final_learning_rate,
+        )
+
     def window_length(self, step: int) -> int:
         """The length of a step's window, drawn where it is random."""
         config = self.config
@@ -105,6 +120,18 @@ class Job:
         if self.config.max_steps:
             return self.config.max_steps
         return math.ceil(self.config.epochs * self.rows.row_length / self._mean_length())
+
+
+def make_learner(accelerator: Accelerator, model: CharLSTM, config: TrainConfig) -> Learner:
+    """A model on its device, with the optimizer that the settings want."""
+    optimizer = make_optimizer(
+        config.optimizer,
+        model.parameters(),
+        config.learning_rate,
+        config.weight_decay,
+        capturable=config.cuda_graphs,
+    )
+    return Learner(accelerator, model, optimizer)
 
 
 def circumstances(accelerator: Accelerator) -> dict[str, object]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,10 +18,10 @@ from charrnn.training.due import (
     write_samples,
 )
 from charrnn.training.job import Job
-from charrnn.training.optimizer import learning_rate_at, set_learning_rate
+from charrnn.training.optimizer import set_learning_rate
 from charrnn.training.randomness import generator_at
 from charrnn.training.saving import save
-from charrnn.training.step import Batch, StepResult, training_step
+from charrnn.training.step import Batch, StepResult, to_device, training_step
 
 STOP_CHECK_STEPS = 10
 """Steps between two looks at whether to stop, on a device where a look has to wait for it."""
@@ -64,12 +62,10 @@ def train_to_end(job: Job) -> str:
     saved_at = time.monotonic()
     while state.undone is not None or job.progress < 1.0:
         stop = save_asked = False
-        if state.undone is None:
+        if state.undone is None:  # else the run goes on from an evaluation that was stopped
             save_due = 0 < config.checkpoint_minutes * 60 < time.monotonic() - saved_at
             stop, save_asked = _requests(job, take_step(job, save_due))
             job.terminal.advance()
-        else:  # the run goes on from an evaluation that was stopped
-            use_rate(job, state.step - 1, state.time - job.window_length(state.step - 1))
         due = Due.after_step(job)
         assert state.undone is not None
         norm, loss, improved, row = state.undone, None, False, None
@@ -111,32 +107,17 @@ def take_step(job: Job, save_due: bool) -> StepResult:
     """One training step, which moves the state of the job on."""
     config, state = job.config, job.state
     length = job.window_length(state.step)
-    use_rate(job, state.step, state.time)
-    result = training_step(
-        job.learner,
-        next_batch(job, length),
-        state.state,
-        last_only=config.loss_on == "last",
-        grad_clip=config.grad_clip,
-        stop=bool(job.stop),
-        save=save_due and job.accelerator.is_main_process,
-    )
+    set_learning_rate(job.learner.optimizer, job.learning_rate_at(state.step, state.time))
+    batch, stop, save = next_batch(job, length), bool(job.stop), save_due and job.accelerator.is_main_process
+    if job.captured and job.captured.takes(batch):
+        result = job.captured(batch, state.state, stop=stop, save=save)
+    else:
+        last_only, grad_clip = config.loss_on == "last", config.grad_clip
+        result = training_step(
+            job.learner, batch, state.state, last_only=last_only, grad_clip=grad_clip, stop=stop, save=save
+        )
     state.advance(result, length)
     return result
-
-
-def use_rate(job: Job, step: int, time: int) -> None:
-    """Sets the learning rate of the step, counted from 0, that begins at a time."""
-    config = job.config
-    rate = learning_rate_at(
-        config.schedule,
-        config.learning_rate,
-        progress=job.schedule_at(step, time),
-        epoch=time / job.rows.row_length,
-        warmup=config.warmup,
-        final=config.final_learning_rate,
-    )
-    set_learning_rate(job.learner.optimizer, rate)
 
 
 def next_batch(job: Job, length: int) -> Batch:
@@ -160,10 +141,5 @@ def next_batch(job: Job, length: int) -> Batch:
     if config.state_drop > 0:
         draw = torch.rand(config.batch_size, generator=generator_at(config.seed, step, "state drop"))
         seams = [(0, row) for row, number in enumerate(draw[own].tolist()) if number < config.state_drop] + seams
-    x_TB, y_TB = (_to_device(array, device) for array in (window.x_TB, window.y_TB))
+    x_TB, y_TB = (to_device(torch.from_numpy(array), device) for array in (window.x_TB, window.y_TB))
     return Batch(x_TB, y_TB, seams, config.batch_size, masks, factors)
-
-
-def _to_device(array: npt.NDArray[np.int64], device: torch.device) -> Tensor:
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -6,15 +6,21 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def make_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+    name: str,
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    weight_decay: float,
+    *,
+    capturable: bool = False,
 ) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019) or Adam, fused where torch has it, or RMSprop with char-rnn's decay of 0.95.
 
-    Weight decay is AdamW's alone, which keeps it apart from the gradient, and that of matrices, not of biases.
+    Weight decay is AdamW's alone, which keeps it apart from the gradient, and that of matrices, not of biases. What is
+    ``capturable`` can step in a CUDA graph: its learning rate is a tensor on the device.
     """
     parameters = list(parameters)
     weight_decay = weight_decay if name == "adamw" else 0.0
@@ -22,11 +28,12 @@ def make_optimizer(
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    rate = torch.tensor(learning_rate, device=parameters[0].device) if capturable else learning_rate
     if name == "rmsprop":
-        return torch.optim.RMSprop(groups, lr=learning_rate, alpha=0.95)
+        return torch.optim.RMSprop(groups, lr=rate, alpha=0.95, capturable=capturable)
     fused = parameters[0].device.type in ("cpu", "cuda", "mps", "xpu")
     kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=learning_rate, betas=(0.9, 0.99), fused=fused)
+    return kind(groups, lr=rate, betas=(0.9, 0.99), fused=fused, capturable=capturable)
 
 
 def learning_rate_at(
@@ -57,4 +64,7 @@ def learning_rate_at(
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Sets one learning rate for all parameters."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate

@@ -29,14 +29,13 @@ from charrnn.run.text import run_text
 from charrnn.run.trackers import TRACKERS
 from charrnn.text.store import TokenStore
 from charrnn.text.vocab import Vocabulary, named
-from charrnn.training.job import Job, circumstances, versions
-from charrnn.training.optimizer import make_optimizer
+from charrnn.training.captured import captured_step
+from charrnn.training.job import Job, circumstances, make_learner, versions
 from charrnn.training.planning import free
 from charrnn.training.randomness import derived_seed
 from charrnn.training.rows import RowBatches, rows_of_rank
 from charrnn.training.saving import restore
 from charrnn.training.state import TrainingState
-from charrnn.training.step import Learner
 
 LOG = logging.getLogger(__name__)
 
@@ -182,8 +181,7 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
     # Not prepared by Accelerate: its DistributedDataParallel would sum the gradients in an order of its own, and its
     # optimizer looks through the installed packages in every step (0.16 ms from a disk, more from a network).
     model.to(accelerator.device)
-    optimizer = make_optimizer(config.optimizer, model.parameters(), config.learning_rate, config.weight_decay)
-    learner = Learner(accelerator, model, optimizer)
+    learner = make_learner(accelerator, model, config)
     job = Job(
         config=config,
         store=store,
@@ -194,6 +192,7 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
         run=run,
         tracker=TRACKERS[config.tracker](accelerator, run.path),
         terminal=Terminal(run.path, shown=accelerator.is_main_process),
+        captured=captured_step(learner, config),
     )
     if earlier.checkpoint:
         restore(job, earlier.checkpoint)

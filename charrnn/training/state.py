@@ -78,7 +78,8 @@ class TrainingState:
             "time": self.time,
             "loss_count": self.loss_count,
             "best_loss": self.best_loss,
-            "undone": None if self.undone is None else float(self.undone),
+            # A tensor, for JSON has no infinity, which the norm of a scaled gradient may be.
+            "undone": self.undone,
             "speed": self.speed,
             "scaler": scaler.state_dict() if scaler else None,
             "loss_sum": self.loss_sum,
@@ -99,6 +100,7 @@ class TrainingState:
                 "use the charrnn that wrote it, or start a new run in another --run-dir"
             )
         optimizer, device = self.learner.optimizer, self.learner.accelerator.device
+        on_device = optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")
         moments: dict[Tensor, dict[str, Tensor]] = {}
         for name, parameter in self.learner.model.named_parameters():
             prefix = f"optimizer.{name}."
@@ -106,8 +108,8 @@ class TrainingState:
             if not slots and saved["step"] > 0:
                 raise CheckpointError(f"the state has no moments of {name}")
             moments[parameter] = {
-                # A step count lives where its optimizer put it: on the CPU unless the optimizer is fused.
-                slot: value.to(parameter.device) if value.ndim or optimizer.defaults.get("fused") else value
+                # A step count lives where its optimizer put it: on the CPU unless the optimizer is fused or captured.
+                slot: value.to(parameter.device) if value.ndim or on_device else value
                 for slot, value in slots.items()
                 if _fits(prefix + slot, value, parameter.shape if slot != "step" else torch.Size())
             }
@@ -123,9 +125,9 @@ class TrainingState:
         self.state, self.loss_sum = (h_LBH, c_LBH), saved["loss_sum"].to(device)
         self.loss_count, self.best_loss = saved["loss_count"], saved["best_loss"]
         self.step, self.time = saved["step"], saved["time"]
-        # Not there before evaluations could be stopped.
+        # Not there before evaluations could be stopped; a number of JSON at first.
         undone, self.speed = saved.get("undone"), saved.get("speed", 0.0)
-        self.undone = None if undone is None else torch.tensor(undone, device=device)
+        self.undone = None if undone is None else torch.as_tensor(undone, device=device)
 
     def is_finite(self, norm: Tensor) -> bool:
         """Whether loss and gradient are numbers; a scaled fp16 gradient may overflow. Waits for the device."""

@@ -54,7 +54,7 @@ class StepResult(NamedTuple):
 
     ``state`` is detached: the next window goes on from it, but no gradient flows back into this one. ``loss`` is the
     mean over the rows of all processes, in nats per character; ``norm`` that of the gradient before it was clipped;
-    ``stop`` and ``save`` count the processes that asked for it.
+    ``stop`` and ``save`` count the processes that asked for it. The next step may write over all of it.
     """
 
     state: State
@@ -114,6 +114,11 @@ def update(learner: Learner, grad_clip: float) -> Tensor:
     else:
         optimizer.step()
     return norm
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; nothing waits until it is there."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def forward_window(model: CharLSTM, batch: Batch, state: State) -> tuple[Tensor, State]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -201,7 +202,7 @@ def test_the_gradient_is_that_of_the_true_weights_and_these_come_back(accelerato
 
 def test_weights_come_back_from_a_step_that_fails() -> None:
     model = make_model()
-    with pytest.raises(ZeroDivisionError), model.multiplied(model.drop_connect(0.5, torch.Generator())):
+    with contextlib.suppress(ZeroDivisionError), model.multiplied(model.drop_connect(0.5, torch.Generator())):
         assert not torch.equal(model.lstms[0].weight_hh_l0, make_model().lstms[0].weight_hh_l0)
         raise ZeroDivisionError
     for own, other in zip(model.parameters(), make_model().parameters(), strict=True):
