@@ -102,7 +102,7 @@ def operations(job: Job) -> float:
 def prepared(flags: list[str], folder: Path, stop: StopRequest) -> Job:
     """A run, ready to train."""
     config = parse([*flags, "--run-dir", str(folder), "--sample-length", "0"], default_preset="laptop")
-    accelerator = start_accelerator()
+    accelerator = start_accelerator(config.precision)
     run = RunFolder(folder)
     earlier = claim(run, config)
     inputs, _ = read_inputs(config, folder, earlier)

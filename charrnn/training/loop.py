@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import torch
@@ -57,6 +58,15 @@ def train_to_end(job: Job) -> str:
 
     What the run folder keeps is written before anything is shown: a terminal or a tracker may fail.
     """
+    # Of what is there now nothing goes before the end: no collection of garbage need look at it.
+    gc.freeze()
+    try:
+        return _train(job)
+    finally:
+        gc.unfreeze()
+
+
+def _train(job: Job) -> str:
     config, state, pace = job.config, job.state, Pace(job)
     job.terminal.begin(job.total_steps(), state.step)
     saved_at = time.monotonic()
@@ -64,7 +74,7 @@ def train_to_end(job: Job) -> str:
         stop = save_asked = False
         if state.undone is None:  # else the run goes on from an evaluation that was stopped
             save_due = 0 < config.checkpoint_minutes * 60 < time.monotonic() - saved_at
-            stop, save_asked = _requests(job, take_step(job, save_due))
+            stop, save_asked = _requests(job, save_due, take_step(job, save_due))
             job.terminal.advance()
         due = Due.after_step(job)
         assert state.undone is not None
@@ -96,8 +106,10 @@ def train_to_end(job: Job) -> str:
     return "finished"
 
 
-def _requests(job: Job, result: StepResult) -> tuple[bool, bool]:
+def _requests(job: Job, save_due: bool, result: StepResult) -> tuple[bool, bool]:
     """Whether any process was told to stop, and whether the main one wants to save: the same answer on all."""
+    if job.accelerator.num_processes == 1:
+        return bool(job.stop), save_due  # known without waiting for the device
     if job.device.type != "cpu" and not every(STOP_CHECK_STEPS, job.state.step):
         return False, False
     return bool(result.stop > 0), bool(result.save > 0)

@@ -244,6 +244,15 @@ def announce(job: Job, newest: Path | None) -> None:
         f"{counted(len(job.store.train), 'character')} to train on, {len(job.store.val):,} to validate, "
         f"{len(job.store.vocab)} different; {counted(parameters, 'parameter')}; "
         f"{counted(job.accelerator.num_processes, 'process', 'processes')} on {job.device.type}"
-        + (f", {threads}{each}" if job.device.type == "cpu" else "")
+        + (f", {threads}{each}" if job.device.type == "cpu" else _arithmetic(job))
     )
     job.terminal.say(f"{'going on from ' + str(newest) if newest else 'run folder ' + str(job.run.path)}")
+
+
+def _arithmetic(job: Job) -> str:
+    """In what a GPU computes, which may be less than was asked for; nothing for others."""
+    if job.device.type != "cuda":
+        return ""
+    precision = job.config.precision
+    tf32 = precision == "float32" and job.config.tf32 and torch.cuda.get_device_capability() >= (8, 0)
+    return f", in {precision}{' (the LSTM in TF32)' if tf32 else ''}"

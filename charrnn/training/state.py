@@ -114,8 +114,13 @@ class TrainingState:
                 if _fits(prefix + slot, value, parameter.shape if slot != "step" else torch.Size())
             }
         shape = torch.Size((len(self.state[0]), self.num_rows, self.state[0].shape[2]))
+        # Not there before evaluations could be stopped; a number of JSON at first.
+        undone = saved.get("undone")
+        undone = None if undone is None else torch.as_tensor(undone)
         for name, size in (("state.h", shape), ("state.c", shape), ("loss_sum", torch.Size())):
             _fits(name, saved.get(name), size)
+        if undone is not None:
+            _fits("undone", undone, torch.Size())
         optimizer.state.update(moments)
         if saved["scaler"] and self.learner.accelerator.scaler:
             self.learner.accelerator.scaler.load_state_dict(saved["scaler"])
@@ -125,9 +130,7 @@ class TrainingState:
         self.state, self.loss_sum = (h_LBH, c_LBH), saved["loss_sum"].to(device)
         self.loss_count, self.best_loss = saved["loss_count"], saved["best_loss"]
         self.step, self.time = saved["step"], saved["time"]
-        # Not there before evaluations could be stopped; a number of JSON at first.
-        undone, self.speed = saved.get("undone"), saved.get("speed", 0.0)
-        self.undone = None if undone is None else torch.as_tensor(undone, device=device)
+        self.undone, self.speed = undone if undone is None else undone.to(device), saved.get("speed", 0.0)
 
     def is_finite(self, norm: Tensor) -> bool:
         """Whether loss and gradient are numbers; a scaled fp16 gradient may overflow. Waits for the device."""

@@ -119,6 +119,16 @@ def test_a_checkpoint_before_the_first_step_can_be_gone_on_from(tmp_path: Path) 
     assert_identical(resumed.everything(), unbroken.everything())
 
 
+def test_what_is_undone_outlives_a_gradient_that_overflowed(tmp_path: Path) -> None:
+    # JSON has no word for it, and what is null is nothing to do.
+    stopped, resumed = Trainer(), Trainer()
+    stopped.train(1)
+    stopped.state.undone = torch.tensor(torch.inf)
+    resumed.restore(stopped.save(tmp_path))
+    assert resumed.state.undone is not None
+    assert torch.equal(resumed.state.undone, torch.tensor(torch.inf))
+
+
 def test_a_checkpoint_is_a_folder_of_plain_files(tmp_path: Path) -> None:
     trainer = Trainer()
     trainer.train(1)

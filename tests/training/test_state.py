@@ -18,6 +18,7 @@ CHANGES: dict[str, tuple[str, Callable[[Tensor], Tensor | None]]] = {
     "other rows": ("state.h", lambda state: state[:, :2]),
     "no state": ("state.c", lambda _: None),
     "a sum of two": ("loss_sum", lambda loss: loss.repeat(2)),
+    "a list of norms": ("undone", lambda norm: norm.repeat(2)),
     "steps": ("optimizer.output.bias.step", lambda step: step.repeat(3)),
 }
 
