@@ -143,7 +143,8 @@ class Table:
         """All lines of a precision."""
         numbers = {"tf32": ["--tf32"], "float32": ["--no-tf32"]}.get(precision, ["--precision", precision])
         own = ["--precision", "float32", "--no-cuda-graphs"] if precision == "true bf16" else numbers
-        with settings_of_training(num_threads=0, deterministic=False, tf32="--no-tf32" not in own):
+        threads = 0 if torch.cuda.is_available() else 1
+        with settings_of_training(num_threads=threads, deterministic=False, tf32="--no-tf32" not in own):
             for road in ("--no-cuda-graphs", "--cuda-graphs"):
                 job = prepared([*self.flags, *own, road], folder / f"{precision}{road}", StopRequest())
                 self.about = about(job, precision)

@@ -46,7 +46,8 @@ step() {
 
 precisions=(tf32 fp16 bf16 "true bf16" float32) half=(fp16 bf16) tiny=() brief=() few=() minute=(--minutes 1)
 if [ -n "${REHEARSE:-}" ]; then
-    tiny=(--hidden-size 16 --embedding-size 16 --batch-size 8 --seq-length 16 --val-characters 2000 --sample-length 20)
+    tiny=(--hidden-size 16 --embedding-size 16 --batch-size 8 --seq-length 16 --val-characters 2000)
+    tiny+=(--sample-length 20 --num-threads 1)
     brief=("${tiny[@]}" --turns 1 --seconds 0.05) few=(--max-steps 30 --eval-every 10)
     precisions=(tf32 float32) half=(float32) minute=()
 fi

@@ -4,8 +4,7 @@
 
 starts `accelerate launch -m charrnn.train --run-dir RUN_DIR` with the flags and waits for its end. "wall" counts from
 the command, "training" adds up the steps alone, as metrics.jsonl has their speed: without evaluations, samples and
-checkpoints, and without the first steps before the first line, which are counted at the speed of that line. A run that
-has finished is told of again without training.
+checkpoints. A run that was cut off goes on, and "wall" is then that of the rest; one that has finished is told of again.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ MARK = 1.4697
 
 def trained(run: Path, flags: list[str]) -> dict[str, float]:
     """Seconds of the wall to the first line of metrics and to the end of the run."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "-m", "charrnn.train"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "-m", "charrnn.train", "--resume"]
     start, first = time.perf_counter(), 0.0
     job = subprocess.Popen([*launch, "--run-dir", str(run), *flags], stdout=sys.stderr)
     while job.poll() is None:
@@ -41,17 +40,15 @@ def trained(run: Path, flags: list[str]) -> dict[str, float]:
 def figures(run: Path) -> dict[str, object]:
     """What the run's folder tells."""
     config = read_json(run / CONFIG)
-    seconds, step, curve, slowest = 0.0, 0, [], float("inf")
+    seconds, step, curve = 0.0, 0, []
     for row in read_lines(run / METRICS):
         characters = (row["step"] - step) * config["batch_size"] * config["seq_length"]
         seconds, step = seconds + characters / row["chars_per_second"], row["step"]
         if row["val_loss"] is not None:
             curve.append([round(seconds, 2), step, row["val_loss"]])
-            if row["val_loss"] < MARK:
-                slowest = min(slowest, seconds)
     return {
         "training": round(seconds, 2),
-        f"training to {MARK}": round(slowest, 2) if curve and slowest < float("inf") else None,
+        f"training to {MARK}": next((seconds for seconds, _, loss in curve if loss < MARK), None),
         "best": min((loss for *_, loss in curve), default=None),
         "steps": step,
         "characters a second": round(step * config["batch_size"] * config["seq_length"] / seconds),

@@ -109,7 +109,7 @@ def undoing(learner: Learner) -> Callable[[], None]:
     """Keeps what steps change of a learner; returns what puts it back, in place."""
     scaler, moments = learner.accelerator.scaler, learner.optimizer.state
     scale = scaler.state_dict() if scaler else {}
-    kept = [(parameter, parameter.detach().clone()) for parameter in learner.parameters]
+    kept: list[tuple[Tensor, Tensor]] = [(weight, weight.detach().clone()) for weight in learner.parameters]
     kept += [(tensor, tensor.clone()) for slots in moments.values() for tensor in slots.values()]
 
     @torch.no_grad()

@@ -28,7 +28,7 @@ def make_optimizer(
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    rate = torch.tensor(learning_rate, device=parameters[0].device) if capturable else learning_rate
+    rate: Tensor | float = torch.tensor(learning_rate, device=parameters[0].device) if capturable else learning_rate
     if name == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, alpha=0.95, capturable=capturable)
     fused = parameters[0].device.type in ("cpu", "cuda", "mps", "xpu")
