@@ -4,8 +4,9 @@
 
 trains every rung of the ladder for so many CPU seconds of one core, evaluations among them and start-up not, and
 appends a JSON line to the file: the command, the steps, the exact loss on the last tenth of Andersen's fairy tales, its
-curve, and a sample. A rung that the file has is passed over, so it can be interrupted, and one rung be measured anew by
-taking its line out. CPU time is right on a busy machine too, but for what programs take from each other's caches.
+curve, and a sample; the runs lie in a folder beside it. A rung that the file has is passed over, so it can be
+interrupted, and one rung be measured anew by taking its line out. CPU time is right on a busy machine too, but for what
+programs take from each other's caches.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import contextlib
 import functools
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -78,33 +80,32 @@ def start_up() -> float:
         return [train(LAPTOP, "--max-steps 1", Path(folder) / name) for name in ("first", "second")][1]
 
 
-def by_charrnn(flags: str, seconds: float) -> dict[str, Any]:
+def by_charrnn(flags: str, seconds: float, run: Path) -> dict[str, Any]:
     """Trains as many steps as fit the CPU seconds, by the speed of a short run, or as many as are planned."""
     with TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
         idle = start_up()
         if flags == PLAN:
             length = f"--minutes {seconds / 60:g}"
         else:
             steps = round(PROBE * seconds / (train(flags, f"--max-steps {PROBE}", Path(folder) / "probe") - idle))
             length = f"--max-steps {steps}"
-        spent = train(flags, length, run) - idle
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        measured, last = [row for row in rows if row["val_loss"] is not None], rows[-1]
-        model = charrnn.load(run, "last")
-        return {
-            "command": f"charrnn train --corpus {TEXT} {flags} {length} --num-threads 1",
-            "loss": evaluate(model.lstm, the_post.text_of(TEXT, model.vocab).val).nats,
-            "train_loss": last["train_loss"],
-            "lowest": min(row["val_loss"] for row in measured),
-            "steps": last["step"],
-            "epochs": last["epoch"],
-            "cpu_seconds": spent,
-            "curve": [{"seconds": spent * row["step"] / last["step"], "loss": row["val_loss"]} for row in measured],
-            "config": {name: config[name] for name in ("hidden_size", "num_layers", "dropout", "drop_connect")},
-            "sample": model.generate(PROMPT, length=300, temperature=0.8),
-        }
+    spent = train(flags, length, run) - idle
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    measured, last = [row for row in rows if row["val_loss"] is not None], rows[-1]
+    model = charrnn.load(run, "last")
+    return {
+        "command": f"charrnn train --corpus {TEXT} {flags} {length} --num-threads 1",
+        "loss": evaluate(model.lstm, the_post.text_of(TEXT, model.vocab).val).nats,
+        "train_loss": last["train_loss"],
+        "lowest": min(row["val_loss"] for row in measured),
+        "steps": last["step"],
+        "epochs": last["epoch"],
+        "cpu_seconds": spent,
+        "curve": [{"seconds": spent * row["step"] / last["step"], "loss": row["val_loss"]} for row in measured],
+        "config": {name: config[name] for name in ("hidden_size", "num_layers", "dropout", "drop_connect")},
+        "sample": model.generate(PROMPT, length=300, temperature=0.8),
+    }
 
 
 def by_post(variant: str, seconds: float) -> dict[str, Any]:
@@ -128,7 +129,9 @@ def main() -> None:
         if name in POST:
             figures = by_post(POST[name], arguments.seconds)
         else:
-            figures = by_charrnn(CHARRNN[name], arguments.seconds)
+            run = arguments.results.with_suffix("") / f"{name.replace(' ', '-')}-{arguments.seconds:g}"
+            shutil.rmtree(run, ignore_errors=True)  # of a run that was interrupted
+            figures = by_charrnn(CHARRNN[name], arguments.seconds, run)
         with arguments.results.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"name": name, "seconds": arguments.seconds, **figures}) + "\n")
         print(f"{name}: {figures['loss']:.4f}", flush=True)
