@@ -38,9 +38,10 @@ POST = {"as printed": "printed", "one letter at a time": "letters", "cleared": "
 """Rungs that are programs of their own: variants of the_post.py."""
 
 BLOG = "--preset blog --hidden-size 256 --loss-on all"
+FAST = "--learning-rate 4e-3 --grad-clip 1"
 ROWS = f"{BLOG} --batch-size 16"
 WINDOWS = f"{ROWS} --min-seq-length 0 --seq-length 32"
-RATE = f"{WINDOWS} --learning-rate 4e-3 --grad-clip 1"
+RATE = f"{WINDOWS} {FAST}"
 SCHEDULE = f"{RATE} --schedule cosine --warmup 0.01"
 EMBEDDING = f"{SCHEDULE} --embedding-size 64"
 DROPOUT = f"{EMBEDDING} --dropout 0.3"
@@ -48,6 +49,7 @@ LAPTOP = f"{DROPOUT} --optimizer adamw --weight-decay 0.1 --state-drop 0.02"
 PLAN = ""
 CHARRNN = {
     "first weights": BLOG,
+    "one row, fast": f"{BLOG} {FAST}",
     "16 rows": ROWS,
     "windows of 32": WINDOWS,
     "learning rate": RATE,
