@@ -1,10 +1,10 @@
 """Draws the pictures of how-it-learns.md from a run, and prints the figures that the page names.
 
-    charrnn train --corpus gutenberg:1597 --preset laptop --hidden-size 256 --dropout 0.3 --epochs 6 --num-threads 1 \\
-        --tracker none --run-dir runs/andersen
+    charrnn train --corpus gutenberg:1597 --preset laptop --hidden-size 256 --dropout 0.3 --max-steps 2132 \\
+        --num-threads 1 --tracker none --run-dir runs/andersen
     python docs/how_it_learns.py runs/andersen docs
 
-Some two minutes of one core. The sentences that the model reads are nobody's text; its own text is only measured.
+A minute and a half of one core. The sentences that the model reads are nobody's text; its own text is only measured.
 """
 
 from __future__ import annotations

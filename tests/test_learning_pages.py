@@ -20,7 +20,7 @@ PYTHON = [sys.executable]
 @pytest.fixture
 def text() -> str:
     """The spec of a text that has the characters of the pages' sentences."""
-    Path("words.txt").write_text(make_text(6_000) + string.printable, encoding="utf-8")
+    Path("words.txt").write_text(string.printable + make_text(6_000), encoding="utf-8")
     return "files:words.txt"
 
 
@@ -32,11 +32,11 @@ def the_post(variant: str, text: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_gradients_that_nobody_clears_grow_and_teach_nothing(text: str) -> None:
+def test_gradients_that_nobody_clears_grow_and_carry_the_weights_away(text: str) -> None:
     printed, cleared = the_post("printed", text), the_post("cleared", text)
     assert all(point["gradient"] > 3 * point["own_gradient"] for point in printed["trace"])
     assert all(point["gradient"] == point["own_gradient"] for point in cleared["trace"])
-    assert cleared["loss"] < printed["loss"]
+    assert printed["trace"][-1]["weights"] > 3 * cleared["trace"][-1]["weights"]
     Path("why.jsonl").write_text(f"{json.dumps(printed)}\n{json.dumps(cleared)}\n", encoding="utf-8")
     done = run(PYTHON, ROOT / "docs" / "why.py", "why.jsonl", ".", "--seconds", "6")
     assert f"| as printed | {printed['loss']:.4f} |" in done.stdout
@@ -56,4 +56,5 @@ def test_how_it_learns_is_drawn_from_a_run(text: str) -> None:
     assert "a second time" in figures["torch says"][0]
     assert "inplace operation" in figures["torch says"][1]
     cold, *_, hot = (dict(rows) for rows in figures["temperatures"].values())
-    assert max(cold.values()) > max(hot.values())
+    likeliest = next(iter(cold))
+    assert cold[likeliest] > hot[likeliest]
