@@ -4,7 +4,9 @@ BIN := .venv/bin
 
 .PHONY: install train test test-slow test-browser test-cluster soak check clean
 
-INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
+GPUS = $(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)
+# Compiling all modules takes as long as downloading them, and most are never imported: Python compiles those that are.
+INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable
 
 # What training needs comes first: alone it takes half as long as with what the tests need.
 .venv/trains: pyproject.toml constraints.txt
@@ -20,8 +22,9 @@ install: .venv/installed
 	$(INSTALL) '.[dev]'
 	touch $@
 
+# Several GPUs want a process each, which Accelerate starts; it says more than one process wants to hear.
 train: .venv/trains
-	$(BIN)/accelerate launch --quiet -m charrnn.train $(ARGS)
+	$(BIN)/$(if $(filter-out 0 1,$(GPUS)),accelerate launch --quiet -m charrnn.train,charrnn train) $(ARGS)
 
 test: install
 	$(BIN)/pytest -m "not slow and not soak and not browser and not cluster" $(ARGS)

@@ -67,7 +67,8 @@ def rate(steps: Iterator[object], num_steps: int, clock: Callable[[], float]) ->
 def turn(model: CharLSTM, clock: Callable[[], float]) -> tuple[float, float, float]:
     """Characters/s of the loop, of one stream and of many."""
     one = generate(model, VOCAB, length=FOREVER, temperature=TEMPERATURE)
-    many = draw(model, VOCAB, seeds=range(STREAMS), how=Sampling(length=FOREVER, temperature=TEMPERATURE))
+    how = Sampling(length=FOREVER, temperature=TEMPERATURE)
+    many = draw(model, VOCAB, [""] * STREAMS, seeds=range(STREAMS), how=how)
     return (
         rate(usual_loop(model), STEPS["loop"], clock),
         rate(one, STEPS["one stream"], clock),

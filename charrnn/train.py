@@ -98,6 +98,8 @@ def is_told_by_main(stop: StopRequest) -> bool:
 def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
     """One run, or the rest of one; returns its folder, and ``finished``, or ``preempted`` if it was told to stop."""
     began, patience = time.monotonic(), training_timeout()
+    if not config.corpus and launcher.rank() == 0:
+        print(f"no corpus was named: this trains on {DEFAULT_CORPUS}, a part of Python's own library")
     config = config.model_copy(update={"corpus": config.corpus or (DEFAULT_CORPUS,)})
     with settings_of_training(num_threads=config.num_threads, deterministic=config.deterministic):
         is_planned = bool(config.minutes) and "precision" in free(config)

@@ -88,7 +88,7 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # The tests that run beside this one want cores too: two threads here would spend their time waiting for each
         # other. A command that was run in this process may have set more.
         torch.set_num_threads(1)
-        for command in ("eval", "report"):
+        for command in ("eval", "export", "report"):
             monkeypatch.setattr(f"charrnn.cli.{command}.share_of_cores", lambda: 1)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")

@@ -61,6 +61,8 @@ def write_texts() -> None:
     ):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text, encoding="utf-8")
+    Path("prompts.txt").write_text("Once upon a time\nThere was\n", encoding="utf-8")
+    Path("names.txt").write_text("Marcus\n\nX\n", encoding="utf-8")
     (plugin,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     Path("haiku.py").write_text(plugin, encoding="utf-8")
 

@@ -313,8 +313,8 @@ def test_three_kills(text_file: Path, tmp_path: Path) -> None:
 
 @SLOW
 @pytest.mark.timeout(3600)
-def test_twenty_kills(text_file: Path, tmp_path: Path) -> None:
-    harness(2, 20, 2, text_file, tmp_path, steps=100)
+def test_eight_kills(text_file: Path, tmp_path: Path) -> None:
+    harness(2, 8, 2, text_file, tmp_path, steps=100)
 
 
 @pytest.mark.soak

@@ -106,7 +106,7 @@ def processes_of(run_dir: Path) -> int:
 @pytest.mark.slow
 def test_local_sh_starts_one_job_of_so_many_processes(flags: list[str]) -> None:
     done = run([str(LAUNCH / "local.sh"), "2"], *flags, "--max-steps", "2")
-    assert "2 process(es)" in done.stdout
+    assert "2 processes" in done.stdout
     (run_dir,) = Path("runs").iterdir()
     assert processes_of(run_dir) == 2
 

@@ -92,7 +92,7 @@ def test_the_start_shows_the_first_line_of_each_corpus(train: Train, capfd: pyte
     assert train(*flags) == 0
     shown = capfd.readouterr().out
     assert "characters, the first line: The evening\\x1b[31m was quiet.\n" in shown
-    assert f"(to validate): 1 documents, 1,200 characters, the first line: {('Rain again. ' * 5).strip()}\n" in shown
+    assert f"(to validate): 1 document, 1,200 characters, the first line: {('Rain again. ' * 5).strip()}\n" in shown
 
 
 def test_max_steps_end_the_run_with_loss_sample_and_checkpoint(train: Train, text_file: Path) -> None:
@@ -237,7 +237,7 @@ def test_mpirun_through_accelerate_trains_one_job(train: Train, text_file: Path)
         done = run(launcher, *quiet(text_file, "--max-steps", "20", "--run-dir", "two", "--log-every", "1"))
     finally:
         del os.environ["OMPI_ALLOW_RUN_AS_ROOT"], os.environ["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"]
-    assert "2 process(es)" in done.stdout
+    assert "2 processes" in done.stdout
     assert train(*quiet(text_file, "--max-steps", "20", "--run-dir", "one", "--log-every", "1")) == 0
     losses = [[row["train_loss"] for row in rows_of(Path(name) / "metrics.jsonl")] for name in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from charrnn import __version__
-from charrnn.config.options import did_you_mean
-from charrnn.errors import UsageError, UserError
+from charrnn.errors import UsageError, UserError, did_you_mean
 from charrnn.outside.output import guarded, log_to_stderr, tell
 
 COMMANDS = {
@@ -20,7 +19,7 @@ COMMANDS = {
     "corpora": "list the corpora there are, show or search what they hold",
     "report": "write a page on how a run went and what its model has learned",
     "presets": "show the presets of training and their values",
-    "export": "write a run's model as a folder for CharLSTM.from_pretrained",
+    "export": "write a run's model to hand on: a folder for programs, a page for people",
 }
 
 
@@ -57,6 +56,6 @@ def run(command: str, args: Sequence[str]) -> int:
         print(__version__)
         return 0
     if command not in COMMANDS:
-        hint = did_you_mean(command, COMMANDS) or f": choose {', '.join(COMMANDS)}"
+        hint = did_you_mean(command, COMMANDS, f": choose {', '.join(COMMANDS)}")
         raise UsageError(f"there is no command {command!r}{hint}")
     return int(importlib.import_module(f"charrnn.cli.{command}").main(args))

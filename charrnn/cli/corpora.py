@@ -10,7 +10,7 @@ from typing import Annotated
 
 from charrnn.cli.options import PluginOptions
 from charrnn.config.options import AtLeast1, Group
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, did_you_mean
 from charrnn.outside.printable import one_line, printable
 from charrnn.text.corpus import CorpusSpec, aside
 from charrnn.text.documents import joined
@@ -56,7 +56,8 @@ def main(args: Sequence[str]) -> int:
     if args and args[0] in actions:
         return actions[args[0]](args[1:])
     if args and not args[0].startswith("-"):
-        raise CorpusError(f"`charrnn corpora {args[0]}` is not there: use list, show SPEC or search WORDS")
+        hint = did_you_mean(args[0], actions, ": use list, show SPEC or search WORDS")
+        raise CorpusError(f"there is no `charrnn corpora {args[0]}`{hint}")
     return list_schemes(args)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from stat import S_ISDIR
 from tempfile import TemporaryDirectory, gettempdir
@@ -20,9 +21,9 @@ from charrnn.cli.options import ModelOptions, TextOptions
 from charrnn.config.options import NotNegative, Repeated
 from charrnn.config.sources import from_saved
 from charrnn.distributed.machine import keep_freed_memory, one_blas_thread, share_of_cores
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, VocabularyError
 from charrnn.model.dynamic import DECAY, LEARNING_RATE, evaluate_dynamically
-from charrnn.model.evaluation import Loss, evaluate, fit_temperature
+from charrnn.model.evaluation import Loss, evaluate, fit_temperature, line_losses
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.disk import to_json
@@ -31,8 +32,9 @@ from charrnn.outside.printable import in_json
 from charrnn.run.checkpoint import read_training
 from charrnn.run.text import trained_text
 from charrnn.text.corpus import CorpusSpec
+from charrnn.text.documents import joined
 from charrnn.text.plugins import Corpora
-from charrnn.text.store import TokenStore, remove_unless_locked
+from charrnn.text.store import TokenStore, lines_of, remove_unless_locked
 from charrnn.text.store_builder import build_store
 from charrnn.text.vocab import Vocabulary
 
@@ -57,6 +59,9 @@ class EvalOptions(ModelOptions, TextOptions):
     """How fast it learns, with --dynamic."""
     decay: NotNegative = DECAY
     """How fast it goes back to what it was, with --dynamic."""
+    lines: bool = False
+    """Measure each line of the text for itself, and print a line of JSON for each: from a fresh state, after a new line
+    and no more, all its characters and its end."""
     fit_temperature: bool = False
     """Fit the temperature at which the loss of the first half of the text is lowest, and measure the second half at it:
     above 1 the model is too sure of itself."""
@@ -75,6 +80,8 @@ def main(args: Sequence[str]) -> int:
     options = EvalOptions.from_args(args, "charrnn eval")
     if not options.dynamic and (options.learning_rate, options.decay) != (LEARNING_RATE, DECAY):
         raise ConfigError("--learning-rate and --decay are those of --dynamic: add it")
+    if options.lines and (options.dynamic or options.fit_temperature):
+        raise ConfigError("--lines measures each line for itself: leave out --dynamic and --fit-temperature")
     folder, training, model, vocab = options.read_model(options.read)
     keep_freed_memory()
     torch.set_num_threads(share_of_cores())
@@ -87,6 +94,9 @@ def main(args: Sequence[str]) -> int:
     if options.split != "all" and not len(tokens):
         advice = f"train with --{options.split}-fraction or --{options.split}-corpus"
         raise CorpusError(f"the run set nothing apart for --split {options.split}: {advice}")
+    if options.lines:
+        print_lines(model, vocab, tokens)
+        return 0
     needed = 3 if options.fit_temperature else 2
     if len(tokens) < needed:
         raise CorpusError(f"the text is too short to be measured: take {needed} characters or more")
@@ -127,9 +137,30 @@ def given_text(
     corpora = Corpora(options.plugin, options.block_plugin)
     specs = [CorpusSpec.parse(spec) for spec in options.corpus]
     sources = [(str(spec), corpora.find(spec).documents(spec)) for spec in specs]
-    return build_store(
-        temporary / "store", sources, vocab=vocab, val_fraction=val_fraction, test_fraction=test_fraction
-    )
+    try:
+        return build_store(
+            temporary / "store", sources, vocab=vocab, val_fraction=val_fraction, test_fraction=test_fraction
+        )
+    except VocabularyError as error:
+        if options.lines:
+            where = ((spec, corpora.find(spec).documents(spec)) for spec in specs)
+            raise VocabularyError(f"{_first_unknown(where, vocab)}{error}") from error
+        raise
+
+
+def _first_unknown(sources: Iterable[tuple[CorpusSpec, Iterable[Iterable[str]]]], vocab: Vocabulary) -> str:
+    """Where the first character stands that a vocabulary does not have."""
+    for spec, documents in sources:
+        number, rest = 1, ""
+        for piece in joined(documents):
+            *whole, rest = (rest + piece).split("\n")
+            for line in whole:
+                if vocab.missing(vocab.normalized(line)):
+                    return f"{spec}, line {number}: "
+                number += 1
+        if vocab.missing(vocab.normalized(rest)):
+            return f"{spec}, line {number}: "
+    return ""
 
 
 def measure(
@@ -151,6 +182,14 @@ def measure(
         rates = {"learning_rate": options.learning_rate, "decay": options.decay}
         result["dynamic"] = figures(evaluate_dynamically(model, vocab, tokens, **rates)) | rates
     return result
+
+
+def print_lines(model: CharLSTM, vocab: Vocabulary, tokens: npt.NDArray[np.unsignedinteger]) -> None:
+    """Prints the loss of each line of a text."""
+    lines = partial(lines_of, tokens, vocab.newline)
+    for number, (line, loss) in enumerate(zip(lines(), line_losses(model, lines(), vocab.newline), strict=True), 1):
+        row = {"line": number, "text": vocab.decode(line), **figures(loss)}
+        print(in_json(to_json(row, ensure_ascii=False)))
 
 
 def figures(loss: Loss) -> dict[str, float]:

@@ -15,8 +15,7 @@ from pydantic import Field
 from charrnn.config.options import AtLeast0, Group, Options
 from charrnn.distributed.machine import one_blas_thread
 from charrnn.errors import ConfigError
-from charrnn.model.folder import load_model
-from charrnn.run.checkpoint import read_chosen
+from charrnn.play.runs import read_playable
 
 LOG = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class PlayOptions(Options):
 def main(args: Sequence[str]) -> int:
     """Serves until it is interrupted."""
     options = PlayOptions.from_args(args, "charrnn play")
-    models = {str(run): read_chosen(run, options.checkpoint, load_model) for run in options.runs}
+    models = {str(run): read_playable(run, options.checkpoint) for run in options.runs}
     if find_spec("gradio") is None:
         raise ConfigError("the page needs Gradio: pip install 'gradio>=6.31,<7'")
     with listen(options.host, options.port) as listener:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +19,9 @@ from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.foreign import as_dict, checked, is_there, read, reason, shown
 from charrnn.outside.printable import one_line
-from charrnn.report.page import Texts, render
+from charrnn.report.page import render
 from charrnn.report.reading import MAX_CHARACTERS
+from charrnn.report.sections import Texts
 from charrnn.run.checkpoint import read_training
 from charrnn.run.folder import METRICS, SAMPLES, write_text
 from charrnn.run.quality import quality_of
@@ -56,8 +58,9 @@ def main(args: Sequence[str]) -> int:
             LOG.warning("the report lacks what needs the run's text: %s", error)
             texts = str(error)
         head = facts(metrics, folder, training, model, vocab)
-        words = quality_of(run, metrics, finished=is_finished(run)).sentence()
-        page = render(run.resolve().name, head, words, metrics, samples, model, vocab, texts)
+        state = state_of(run)
+        quality = quality_of(run, metrics, finished=state == "finished")
+        page = render(run.resolve().name, head, quality, state, metrics, samples, model, vocab, texts)
     target = run / "report.html"
     write_text(target, page)
     print(one_line(target))
@@ -79,12 +82,12 @@ def read_run(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return metrics, samples
 
 
-def is_finished(run: Path) -> bool:
-    """Whether a run says that it has trained to its end."""
+def state_of(run: Path) -> str:
+    """How a run says that it is or ended, if it says so."""
     try:
-        return read(Status, run / "status.json", run).state == "finished"
+        return read(Status, run / "status.json", run).state
     except (OSError, ValueError):
-        return False
+        return ""
 
 
 def read_all(folder: Path) -> tuple[Path, dict[str, Any], CharLSTM, Vocabulary]:
@@ -113,8 +116,8 @@ def facts(
         "Model": f"{model.num_layers} × {model.hidden_size} cells, {parameters:,} parameters, {len(vocab)} characters",
     }
     if metrics:
-        found["Trained"] = f"{metrics[-1]['epoch']:.3g} epochs, {metrics[-1]['step']:,} steps"
+        found["Trained"] = f"{metrics[-1]['epoch']:.3g} readings of the text (epochs), {metrics[-1]['step']:,} steps"
     loss = training["val_loss"]
-    measured = "" if loss is None else f", validation loss {loss:.4f} nats per character"
+    measured = "" if loss is None else f", {loss / math.log(2):.2f} bits a character of validation text"
     found["Checkpoint shown"] = f"step {training['step']:,}{measured}"
     return found

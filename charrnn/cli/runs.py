@@ -6,7 +6,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +21,11 @@ from charrnn.run.schema import Config, Metrics, Status, read_rows
 LOG = logging.getLogger(__name__)
 
 COLUMNS = ("run", "corpus", "steps", "bits", "xz", "state", "age")
+LEFT_OUT = ("corpus", "xz", "steps", "age")
+"""The columns that a narrow terminal does without, in this order; the names of most runs say their corpus, too."""
 BETWEEN = "  "
 SHORTEST = 10
-"""Characters of a corpus that are shown in the narrowest of terminals; the names of most runs say it, too."""
+"""Characters of a corpus that are shown at least."""
 
 
 class RunsOptions(Options):
@@ -32,7 +34,8 @@ class RunsOptions(Options):
     The columns are: corpus, steps done of all, the lowest loss on held-out text in bits a character, what xz needs of
     the same text after the training text, state, and the time since the run last wrote anything. A run that finished is
     "more time" where it was still learning, "by heart" where it had begun to learn its text by heart. A run whose
-    process has gone without a word has died: go on with --run-dir RUN --resume.
+    process has gone without a word has died: go on with --run-dir RUN --resume. A terminal that is too narrow for all
+    columns lacks some; a file has them.
 
     Example: charrnn runs
     """
@@ -50,14 +53,27 @@ def main(args: Sequence[str]) -> int:
         return 0
     now = time.time()
     table = [COLUMNS, *((*map(one_line, cells), age(now - written)) for written, cells in runs)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths = {name: max(map(len, column)) for name, *column in zip(COLUMNS, *table, strict=True)}
     if sys.stdout.isatty():
-        # What stands beside it is shorter, and what one looks for.
-        room = shutil.get_terminal_size().columns - sum(widths) - len(BETWEEN) * (len(widths) - 1)
-        widths[1] = min(widths[1], max(SHORTEST, widths[1] + room))
+        widths = narrowed(widths, shutil.get_terminal_size().columns)
     for row in table:
-        print(BETWEEN.join(map(fitted, row, widths)).rstrip())
+        cells = dict(zip(COLUMNS, row, strict=True))
+        print(BETWEEN.join(fitted(cells[name], width) for name, width in widths.items()).rstrip())
     return 0
+
+
+def narrowed(widths: Mapping[str, int], most: int) -> dict[str, int]:
+    """The columns that fit a terminal, with their widths: the corpus is cut, then some are left out."""
+    kept = dict(widths)
+
+    def room() -> int:
+        return most - sum(kept.values()) - len(BETWEEN) * (len(kept) - 1)
+
+    kept["corpus"] = min(kept["corpus"], max(SHORTEST, kept["corpus"] + room()))
+    for name in LEFT_OUT:
+        if room() < 0:
+            del kept[name]
+    return kept
 
 
 def fitted(cell: str, width: int) -> str:

@@ -7,8 +7,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn, Self, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-from charrnn.errors import ConfigError, UsageError
+from charrnn.errors import ConfigError, UsageError, did_you_mean
 
 
 class Group(StrEnum):
@@ -86,12 +85,6 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """A question for the end of a message, if one of the names is much like the one that is not there."""
-    close = get_close_matches(name, names, n=1)
-    return f": did you mean {close[0]}?" if close else ""
-
-
 def told(kind: type[Options], error: Mapping[str, Any], spelled: Callable[[str], str] = str) -> str:
     """One line about an error of pydantic, the names of fields spelled so, with nothing in it that is not printable."""
     message = error["msg"].removeprefix("Value error, ")
@@ -101,8 +94,26 @@ def told(kind: type[Options], error: Mapping[str, Any], spelled: Callable[[str],
     if error["type"] == "extra_forbidden":
         return f"there is no {name}{did_you_mean(name, map(spelled, kind.model_fields))}"
     value = error["input"]
+    if isinstance(value, tuple) and len(value) == 1:
+        value = value[0]  # given without brackets
     shown = repr(value)[1:-1] if isinstance(value, str) else repr(value)
-    return f"{name} {shown[:60]}{'...' * (len(shown) > 60)}: {message[0].lower()}{message[1:]}"
+    shown = f"{name} {shown[:60]}{'...' * (len(shown) > 60)}"
+    if error["type"] == "literal_error":
+        choices = get_args(kind.model_fields[error["loc"][0]].annotation)
+        return shown + did_you_mean(str(value), choices, f": choose {', '.join(choices)}")
+    message = next((words for words, kinds in _WANTED.items() if error["type"].startswith(kinds)), message)
+    return f"{shown}: {message[0].lower()}{message[1:]}"
+
+
+_WANTED = {
+    "must be a text": ("string",),
+    "must be a whole number": ("int",),
+    "must be a number": ("float",),
+    "must be true or false": ("bool",),
+    "must be one, or several in a list": ("tuple",),
+    "must be a path": ("path",),
+}
+"""What pydantic's errors of a type come to."""
 
 
 def read_flags(kind: type[Options], args: Sequence[str], prog: str, epilog: str = "") -> dict[str, Any]:

@@ -54,7 +54,7 @@ TrackerName = Literal["wandb", "trackio", "tensorboard", "none"]
 class TrainConfig(Options):
     """Train a character-level LSTM on any text.
 
-    Example: accelerate launch -m charrnn.train --corpus gutenberg:1597
+    Example: charrnn train --corpus gutenberg:1597
     Example: accelerate launch -m charrnn.train --corpus files:my-novel.txt --preset laptop-long
     """
 

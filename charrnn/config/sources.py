@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from charrnn import __version__
-from charrnn.config.options import did_you_mean, flag, read_flags
+from charrnn.config.options import flag, read_flags
 from charrnn.config.presets import PRESETS
 from charrnn.config.settings import Rule, TrainConfig, ruled
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, did_you_mean
 from charrnn.outside.foreign import shown
 
 DEFAULT_MINUTES = "5"
@@ -35,6 +35,9 @@ def resolve(given: Mapping[str, Any], default_preset: str, spelled: Callable[[st
     A name that is wrong is told as ``spelled`` has it.
     """
     given = {name: fspath(value) if isinstance(value, PathLike) else value for name, value in given.items()}
+    for name in ("config", "run_dir"):
+        if not isinstance(given.get(name, ""), str):
+            raise ConfigError(f"{spelled(name)} {given[name]!r}: must be a path")
     own = Path(given.get("run_dir") or "", "config.json")
     path, saved = given.get("config"), {}
     if path:
@@ -46,7 +49,7 @@ def resolve(given: Mapping[str, Any], default_preset: str, spelled: Callable[[st
             named = shown(str(saved["plugin"]))
             raise ConfigError(f"{own} names the plugins {named}, which are code: give --plugin for those you trust")
     values = {**saved, **given}
-    if not any(map(values.get, ("preset", "minutes", "epochs", "max_steps"))):
+    if values.get("minutes") in (None, "") and not any(map(values.get, ("preset", "epochs", "max_steps"))):
         values["minutes"] = DEFAULT_MINUTES
     preset = values.get("preset") or ("" if values.get("minutes") or "preset" in values else default_preset)
     config = TrainConfig.from_values(
@@ -62,7 +65,7 @@ def resolve(given: Mapping[str, Any], default_preset: str, spelled: Callable[[st
 def values_of_preset(name: str, *, timed: bool) -> dict[str, Any]:
     """All values that a preset stands for, but for its length if minutes say how long to train; none without a name."""
     if name and name not in PRESETS:
-        hint = did_you_mean(name, PRESETS) or f": choose {', '.join(PRESETS)}"
+        hint = did_you_mean(str(name), PRESETS, f": choose {', '.join(PRESETS)}")
         raise ConfigError(f"there is no preset {name!r}{hint}")
     if not name:
         return {}

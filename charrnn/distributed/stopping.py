@@ -13,8 +13,8 @@ from typing import Any
 from charrnn.distributed.launcher import is_launched
 
 
-class StoppedError(BaseException):
-    """A signal that ended the job before there was anything to save; like KeyboardInterrupt no `Exception`."""
+class StoppedError(KeyboardInterrupt):
+    """A signal that ended the job before its time; what there was to save is saved."""
 
 
 class StopRequest:

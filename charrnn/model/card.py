@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from charrnn.model.evaluation import Loss
-from charrnn.outside.printable import one_line
+from charrnn.outside.printable import counted, one_line
 
 
 def code_span(text: str) -> str:
@@ -30,7 +30,7 @@ tags: [charrnn, char-rnn, lstm]
 
 # A character-level LSTM language model
 
-Trained with charrnn, a trainer of character-level language models, on {trained_on}, {step} steps.
+Trained with charrnn, a trainer of character-level language models, on {trained_on}, {counted(step, "step")}.
 {measured}
 ```python
 from pathlib import Path

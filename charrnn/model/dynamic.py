@@ -74,8 +74,9 @@ def usual_gradients(model: CharLSTM, vocab: Vocabulary) -> list[Tensor]:
 
     The paper takes training text, which a model folder comes without; the results differ by less than 0.1 %.
     """
-    drawn = draw(model, vocab, seeds=range(OWN_TEXTS), how=Sampling(length=OWN_LENGTH, temperature=1.0))
-    texts = np.stack([tokens_B for tokens_B, _ in drawn], axis=1)
+    how = Sampling(length=OWN_LENGTH, temperature=1.0)
+    drawn = draw(model, vocab, [""] * OWN_TEXTS, seeds=range(OWN_TEXTS), how=how)
+    texts = np.stack([tokens_B for _, tokens_B, _ in drawn], axis=1)
     parameters = list(model.parameters())
     squares = [torch.zeros_like(parameter) for parameter in parameters]
     starts = range(0, OWN_LENGTH - SEGMENT, SEGMENT)

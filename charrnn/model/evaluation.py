@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 
 from charrnn.model.lstm import CharLSTM
 from charrnn.text.store import ids_at
+from charrnn.text.vocab import Ids
 
 NUM_ROWS = 32
 """Rows in which a text is evaluated, whatever the number of processes, so that the result depends on none."""
@@ -22,6 +24,12 @@ WARM_UP = 256
 
 WINDOW = 128
 """Characters a row reads between two calls of the model: speed and memory alone."""
+
+LINES = 4096
+"""Lines that are sorted by their lengths at a time."""
+
+ROOM = 1 << 22
+"""Characters of lines that are read side by side, with what fills up the shorter ones, at most."""
 
 TEMPERATURES = tuple(float(temperature) for temperature in np.geomspace(0.5, 2.0, 139))
 """What is tried when a temperature is fitted: steps of 1 %, with 1 among them."""
@@ -107,6 +115,43 @@ def loss_sum(
             logits_NV = logits_TBV.flatten(0, 1).float() / temperature
             nats = F.cross_entropy(logits_NV, y_TB.flatten(), reduction="none")
             totals[index] += nats.cpu().double()[counted].sum()
+    return totals
+
+
+@torch.inference_mode()
+def line_losses(model: CharLSTM, lines: Iterable[Ids], newline: int) -> Iterator[Loss]:
+    """The loss of each line for itself, in their order: of its characters and its end, after a new line and no more.
+
+    An empty line is its end alone.
+    """
+    source = iter(lines)
+    while batch := list(islice(source, LINES)):
+        found: dict[int, Loss] = {}
+        # Those of about the same length are read side by side.
+        waiting = sorted(range(len(batch)), key=lambda index: -len(batch[index]))
+        while waiting:
+            num_rows = max(1, min(NUM_ROWS, ROOM // (len(batch[waiting[0]]) + 2)))
+            rows, waiting = waiting[:num_rows], waiting[num_rows:]
+            for index, nats in zip(rows, _nats(model, [batch[row] for row in rows], newline), strict=True):
+                num_characters = len(batch[index]) + 1
+                found[index] = Loss(float(nats) / num_characters, num_characters)
+        yield from (found[index] for index in range(len(batch)))
+
+
+def _nats(model: CharLSTM, lines: Sequence[Ids], newline: int) -> torch.Tensor:
+    """The summed loss in nats of some lines side by side, float64, shape (B,)."""
+    sizes_B, device = torch.tensor(list(map(len, lines))), model.output.weight.device
+    tokens_TB = np.full((max(map(len, lines)) + 2, len(lines)), newline, np.int64)
+    for row, line in enumerate(lines):
+        tokens_TB[1 : 1 + len(line), row] = line
+    totals, state = torch.zeros(len(lines), dtype=torch.float64), model.zero_state(len(lines))
+    for start in range(0, len(tokens_TB) - 1, WINDOW):
+        window_TB = torch.from_numpy(tokens_TB[start : start + WINDOW + 1]).to(device)
+        logits_TBV, state = model(window_TB[:-1], state)
+        nats = F.cross_entropy(logits_TBV.flatten(0, 1).float(), window_TB[1:].flatten(), reduction="none")
+        nats_TB = nats.view(-1, len(lines)).cpu().double()
+        is_counted_TB = torch.arange(start, start + len(nats_TB))[:, None] <= sizes_B
+        totals += torch.where(is_counted_TB, nats_TB, 0.0).sum(dim=0)
     return totals
 
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from charrnn.errors import CheckpointError, VocabularyError
 from charrnn.model.shape import check_weights, read_shape
 from charrnn.outside.foreign import reason, regular
-from charrnn.outside.printable import named_in_utf8
+from charrnn.outside.printable import counted, named_in_utf8
 from charrnn.text.vocab import Vocabulary
 
 # torch takes more than a second to import: `charrnn sample`, which needs the weights alone, must not wait for it.
@@ -111,7 +111,7 @@ def _difference(there: Vocabulary, here: Vocabulary) -> str:
     only_there = sorted(set(there.characters) - set(here.characters))
     only_here = sorted(set(here.characters) - set(there.characters))
     sides = [
-        f"{len(only)} characters only {side}, such as {only[0]!r}"
+        f"{counted(len(only), 'character')} only {side}, such as {only[0]!r}"
         for only, side in ((only_there, "there"), (only_here, "here"))
         if only
     ]

@@ -15,6 +15,14 @@ from charrnn.errors import UserError
 from charrnn.outside.printable import encodable, one_line, printable
 
 
+def takes_colors(stream: TextIO) -> bool:
+    """Whether a stream is to be coloured, by the conventions of no-color.org and force-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return is_terminal or bool(os.environ.get("FORCE_COLOR"))
+
+
 class GoneError(UserError):
     """Standard output does not take what a command has to print."""
 
@@ -148,6 +156,8 @@ def _to_stderr(level: int = logging.NOTSET) -> logging.Handler:
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Lets charrnn and its plugins say on standard error what is not wrong but worth knowing, a line each."""
+    # A tracker's client has a log file of its own, whose full disk is not worth a traceback for each line.
+    logging.raiseExceptions = False
     logging.basicConfig(level=logging.WARNING, handlers=[_to_stderr()])
     for name in ("charrnn", "charrnn_plugins"):
         logging.getLogger(name).setLevel(level)

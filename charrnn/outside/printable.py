@@ -34,6 +34,11 @@ def one_line(text: object) -> str:
     return _BREAKS.sub(lambda match: escape(match[0]), printable(str(text)))
 
 
+def counted(number: int, noun: str, several: str = "") -> str:
+    """So many of something: 1 document, 1,200 documents."""
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
+
+
 def encodable(text: str) -> str:
     """A text that UTF-8 has: halves of surrogate pairs are written out, all else is as it was."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

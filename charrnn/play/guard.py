@@ -58,7 +58,14 @@ class Cancel(Reset):
     fn_index: Count
 
 
+class Asked(Strict):
+    """What a program asks of the endpoint, which checks it."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 WRITTEN: dict[str, type[Strict]] = {
+    "/complete": Asked,
     "/gradio_api/queue/join": Join,
     "/gradio_api/cancel": Cancel,
     "/gradio_api/reset": Reset,

@@ -4,71 +4,109 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Floats32 = npt.NDArray[np.float32]
 
 EXCERPT = 700
 """Characters that are shown of a cell."""
+
+CLEAR = 0.7
+"""The correlation from which on a cell is said to follow a feature: that explains half of how the cell changes."""
 
 _QUOTED = r'"""[\s\S]*?"""|"(?:[^"\n]|\n(?!\n))*"|“[^”]*”|«[^»]*»'
 _LINE = r"([ \t]*)(?:.*\n|.+$)"
 
 
 @dataclass(frozen=True)
-class NamedCell:
-    """The cell that follows a feature best, and the part of the text that shows it best."""
+class FollowingCell:
+    """A cell, the feature that it follows best on the first half of a text, and how closely it does on each half."""
 
-    feature: str
     cell: int
-    correlation: float
-    excerpt: slice
+    feature: str
+    chosen: float
+    """Pearson's correlation on the first half, by which the feature was chosen."""
+    held_out: float
+    """The same on the second half, which had no part in the choice."""
+
+    @property
+    def clarity(self) -> float:
+        """The weaker of the two correlations, 0 where they contradict each other."""
+        return min(abs(self.chosen), abs(self.held_out)) if self.chosen * self.held_out > 0 else 0.0
 
 
-def named_cells(cells_NC: npt.NDArray[np.float32], text: str) -> list[NamedCell]:
-    """For each feature that the text has, the cell that follows it best; the best first; none for a very short text.
+def following_cells(cells_NC: Floats32, text: str) -> list[FollowingCell]:
+    """Each cell that follows one of the features, the clearest first; none for a very short text.
 
-    Among hundreds of cells one fits anything by chance: so it is chosen on the first half of the text, and its
-    correlation and its excerpt are from the second.
+    Among many features one fits anything by chance: so the feature is chosen on the first half of the text, and its
+    correlation is measured on the second. A cell has the feature that it follows best, not every one that it follows a
+    little: where names are written in capitals, a cell that follows names follows capital letters too.
     """
     half = len(text) // 2
-    named: list[NamedCell] = []
     if half < EXCERPT:
-        return named
-    for name, values in features(text).items():
-        chosen = _correlations(cells_NC[:half], values[:half])
-        cell = int(np.argmax(np.abs(chosen)))
-        if chosen[cell]:
-            correlation = float(_correlations(cells_NC[half:, cell : cell + 1], values[half:])[0])
-            start = half + _liveliest(values[half:], text[half:])
-            named.append(NamedCell(name, cell, correlation, slice(start, start + EXCERPT)))
-    return sorted(named, key=lambda cell: -abs(cell.correlation))
+        return []
+    named = features(text)
+    names, values_FN = list(named), np.array([*named.values()])
+    chosen_FC, held_out_FC = (
+        _correlations(cells_NC[part], values_FN[:, part]) for part in (slice(half), slice(half, None))
+    )
+    best_C = np.abs(chosen_FC).argmax(axis=0)
+    found = [
+        FollowingCell(cell, names[best], float(chosen_FC[best, cell]), float(held_out_FC[best, cell]))
+        for cell, best in enumerate(best_C.tolist())
+    ]
+    return sorted((cell for cell in found if cell.chosen), key=lambda cell: -cell.clarity)
+
+
+def clearest(found: Iterable[FollowingCell]) -> list[FollowingCell]:
+    """Of each feature the cell that follows it best, if any does clearly."""
+    of_feature: dict[str, FollowingCell] = {}
+    for cell in found:
+        if cell.clarity >= CLEAR:
+            of_feature.setdefault(cell.feature, cell)
+    return list(of_feature.values())
+
+
+def excerpt(text: str, feature: str) -> slice:
+    """The lines of the second half of a text in which a feature changes most."""
+    half = len(text) // 2
+    start = half + _liveliest(features(text)[feature][half:], text[half:])
+    return slice(start, start + EXCERPT)
 
 
 def features(text: str) -> dict[str, Floats]:
     """The value of each feature at each character of a text."""
     return {
         "position in the line": _matches(text, r".+", _count),
+        "position in the sentence": _matches(text, r"[^.!?]+", _count),
         "inside quotes": _matches(text, _QUOTED, lambda quoted: _count(quoted) < len(quoted[0])),
         "inside brackets": _bracket_depth(text),
+        "line that ends in a colon": _matches(text, r"(?m)^.+:$", _always),
+        "word in capitals": _matches(text, r"[^\W\d_]{2,}", lambda word: word[0].isupper()),
         "capital letter": _each(text, str.isupper),
         "digit": _each(text, str.isdigit),
+        "punctuation": _matches(text, r"[^\w\s]", _always),
+        "white space": _each(text, str.isspace),
         "indentation of the line": _matches(text, _LINE, lambda line: len(line[1])),
+        "beginning of a word": _matches(text, r"\b\w", _always),
         "letters of the word so far": _matches(text, r"\w+", _count),
         "vowel comes next": np.append(_each(text[1:], _is_vowel), 0.0),
     }
 
 
-def _correlations(cells_NC: npt.NDArray[np.float32], values_N: Floats) -> Floats:
-    """Pearson's correlation of each cell with a feature; 0 where one of the two never changes."""
-    cells_NC, values_N = cells_NC - cells_NC.mean(axis=0), values_N - values_N.mean()
-    scale_C = np.sqrt((cells_NC**2).sum(axis=0) * (values_N**2).sum())
-    correlations_C: Floats = np.divide(values_N @ cells_NC, scale_C, out=np.zeros(len(scale_C)), where=scale_C > 0)
-    return correlations_C
+def _correlations(cells_NC: Floats32, values_FN: Floats) -> Floats:
+    """Pearson's correlation of each feature with each cell, (F, C); 0 where one of the two never changes."""
+    cells_NC, values_FN = cells_NC - cells_NC.mean(axis=0), values_FN - values_FN.mean(axis=1, keepdims=True)
+    scale_FC = np.sqrt(np.outer((values_FN**2).sum(axis=1), (cells_NC**2).sum(axis=0)))
+    correlations_FC: Floats = np.divide(
+        values_FN @ cells_NC, scale_FC, out=np.zeros(scale_FC.shape), where=scale_FC > 0
+    )
+    return correlations_FC
 
 
 def _liveliest(values: Floats, text: str) -> int:
@@ -83,6 +121,10 @@ def _matches(text: str, pattern: str, value: Callable[[re.Match[str]], npt.Array
     for match in re.finditer(pattern, text):
         values[match.start() : match.end()] = np.asarray(value(match))
     return values
+
+
+def _always(_: re.Match[str]) -> float:
+    return 1.0
 
 
 def _count(match: re.Match[str]) -> Floats:

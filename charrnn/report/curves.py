@@ -29,43 +29,73 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Level:
+    """A height to compare lines with: its place in per cent, and its name and value as they are shown."""
+
+    place: float
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
 class Chart:
-    """Lines over the same axes; a tick is its place in per cent and its label."""
+    """Lines, and levels from the highest down, over the same axes; a tick is its place in per cent and its label."""
 
     title: str
+    note: str
     lines: list[Line]
+    levels: list[Level]
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
 
 
-def draw(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Chart | None:
-    """A chart over the epochs of some columns of metrics.jsonl, each with the name of its line; None without values."""
+def draw(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str],
+    note: str = "",
+    levels: Mapping[str, float] | None = None,
+) -> Chart | None:
+    """A chart over the epochs of some columns of metrics.jsonl, each with the name of its line; None without values.
+
+    ``note`` says what is seen, ``levels`` are values to compare with by their names.
+    """
     series = {name: _points(rows, column) for column, name in columns.items()}
     series = {name: points for name, points in series.items() if len(points)}
     if not series:
         return None
+    levels = levels or {}
     together = np.concatenate(list(series.values()))
-    x_ticks, y_ticks = _ticks(0.0, together[:, 0].max()), _ticks(together[:, 1].min(), together[:, 1].max())
+    heights = [*together[:, 1].tolist(), *levels.values()]
+    x_ticks, y_ticks = _ticks(0.0, together[:, 0].max()), _ticks(min(heights), max(heights))
     right = float(together[:, 0].max()) or 1.0
     bottom, top = y_ticks[0], y_ticks[-1]
 
+    def place(height: Any) -> Any:
+        return 100 * (top - height) / (top - bottom)
+
     def scaled(points: Points) -> list[tuple[float, float]]:
-        x, y = 100 * points[:, 0] / right, 100 * (top - points[:, 1]) / (top - bottom)
+        x, y = 100 * points[:, 0] / right, place(points[:, 1])
         return list(zip(x.round(2).tolist(), y.round(2).tolist(), strict=True))
 
     return Chart(
         title,
+        note,
         [
             Line(name, scaled(_thinned(points)), *map(_number, (points[0, 1], points[-1, 1], points[:, 1].min())))
             for name, points in series.items()
         ],
+        [
+            Level(place(height), name, f"{height:.2f}")
+            for name, height in sorted(levels.items(), key=lambda pair: -pair[1])
+        ],
         [(100 * tick / right, _number(tick)) for tick in x_ticks if tick <= right],
-        [(100 * (top - tick) / (top - bottom), _number(tick)) for tick in y_ticks],
+        [(place(tick), _number(tick)) for tick in y_ticks],
     )
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _points(rows: Iterable[Mapping[str, Any]], column: str) -> Points:

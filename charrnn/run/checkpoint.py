@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from safetensors import SafetensorError
 
-from charrnn.errors import CheckpointError, UserError
+from charrnn.errors import CheckpointError, UserError, did_you_mean
 from charrnn.model.folder import MODEL_FILES, save_model
 from charrnn.outside.disk import flush, to_json
 from charrnn.outside.foreign import as_dict, inside, is_there, open_file, parsed, read_text, reason, regular, shown
-from charrnn.outside.printable import named_in_utf8
+from charrnn.outside.printable import named_in_utf8, one_line
 from charrnn.run.schema import Format, Manifest, Training
 from charrnn.text.vocab import Vocabulary
 
@@ -188,6 +188,11 @@ def read_training(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read: {reason(error)}") from error
 
 
+def training_of(folder: Path) -> dict[str, Any] | None:
+    """The training.json of a checkpoint; a model alone has none."""
+    return read_training(folder) if is_there(folder / "training.json") else None
+
+
 def read_state(folder: Path) -> dict[str, Any]:
     """What `save_checkpoint` was given as the state of the training, tensors and all else."""
     from safetensors.torch import load_file
@@ -293,4 +298,13 @@ def find_whole(parent: Path, which: str = "best") -> Path:
         else:
             return folder
     whole = "whole " if candidates else ""
-    raise CheckpointError(f"{shown(str(parent.parent))} holds no {whole}checkpoint: is it the folder of a run?")
+    raise CheckpointError(f"{shown(str(parent.parent))} holds no {whole}checkpoint{_hint(parent.parent)}")
+
+
+def _hint(run: Path) -> str:
+    """Which run is meant where there is none of that name."""
+    names: list[str] = []
+    if not is_there(run):
+        with suppress(OSError):
+            names = [path.name for path in run.absolute().parent.iterdir() if is_there(path / "checkpoints")]
+    return one_line(did_you_mean(run.name, names, ": is it the folder of a run?"))

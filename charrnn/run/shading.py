@@ -25,3 +25,13 @@ def shaded_html(scored: Iterable[tuple[str, float]], title: str) -> str:
         f'<p style="font:13px sans-serif">{html.escape(title)}; the redder, the more the character surprised the '
         f'model</p><pre style="white-space:pre-wrap;font:14px/1.5 monospace">{"".join(spans)}</pre>'
     )
+
+
+def shaded_spans(scored: Iterable[tuple[str, float]]) -> str:
+    """HTML to which more can be added, in which nothing is raw: characters of a bit and more in <b class="s3">."""
+    pieces = []
+    for character, probability in scored:
+        bits = min(MOST_BITS, round(-math.log2(max(probability, 1e-12))))
+        text = html.escape(printable(character))
+        pieces.append(f'<b class="s{bits}">{text}</b>' if bits else text)
+    return "".join(pieces)

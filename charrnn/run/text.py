@@ -70,20 +70,37 @@ def trained_text(
     What is not there already is built in ``scratch``. Raises a `UserError` if it is not there, is another now, or is
     somewhere that nobody has agreed to look.
     """
-    digest = training["text"]
-    if not consent.corpus:
-        for folder in known_stores(checkpoint):
-            if text := stored_text(folder, digest, vocab):
-                return text
+    if not consent.corpus and (stored := text_at_hand(checkpoint, training, vocab)):
+        return stored
     config = from_saved(training["config"], checkpoint)
     _check_consent(config, consent)
     # A run may have been given its vocabulary; any other made its own of the text.
     given = vocab if config.init_from or config.vocab else None
     specs = (consent.corpus or config.corpus, config.val_corpus, config.test_corpus)
     text = _read_text(specs, config, given, scratch, consent)
-    if text.digest != digest:
+    if text.digest != training["text"]:
         raise CorpusError(f"{shown(' '.join(chain(*specs)))}: not the text any more that the run was trained on")
     return text
+
+
+def text_of_model(
+    folder: Path, training: Mapping[str, Any] | None, vocab: Vocabulary, scratch: Path, consent: Consent
+) -> TokenStore:
+    """`trained_text`, or of a model alone, which has no training.json, the text that is given as what it learnt."""
+    if training is not None:
+        return trained_text(folder, training, vocab, scratch, consent)
+    if not consent.corpus:
+        raise CorpusError(
+            f"{shown(str(folder))} is a model alone, which does not say what it was trained on: give --corpus with that"
+        )
+    corpora = Corpora(consent.plugin, consent.block_plugin)
+    return build_store(scratch / "store", _sources(consent.corpus, corpora), vocab=vocab)
+
+
+def text_at_hand(checkpoint: Path, training: Mapping[str, Any], vocab: Vocabulary) -> TokenStore | None:
+    """The text of the run of a checkpoint, if it lies in the run's folder or in this user's cache."""
+    found = (stored_text(folder, training["text"], vocab) for folder in known_stores(checkpoint))
+    return next(filter(None, found), None)
 
 
 def known_stores(checkpoint: Path) -> Iterator[Path]:
@@ -141,8 +158,9 @@ def _read_text(
 ) -> TokenStore:
     """Reads a run's text into a store of its own, which no cache keeps; only plugins that were given are imported."""
     corpora = Corpora(consent.plugin, consent.block_plugin or config.block_plugin)
+    sources = (_sources(part, corpora) for part in specs)
+    return build_store(scratch / "store", *sources, vocab=vocab, **_store_settings(config))
 
-    def sources(part: tuple[str, ...]) -> Sources:
-        return [(str(spec), corpora.find(spec).documents(spec)) for spec in map(CorpusSpec.parse, part)]
 
-    return build_store(scratch / "store", *map(sources, specs), vocab=vocab, **_store_settings(config))
+def _sources(specs: tuple[str, ...], corpora: Corpora) -> Sources:
+    return [(str(spec), corpora.find(spec).documents(spec)) for spec in map(CorpusSpec.parse, specs)]

@@ -167,6 +167,9 @@ class Wandb(Tracker):
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise ConfigError(f"{id_file} is damaged: remove it, to go on as another wandb run") from error
         resume = None if mode == "offline" else "allow"
+        # The numbers are in the terminal already, and what to do with an offline run is this trainer's last line.
+        wished = {"quiet": True, "silent": mode == "offline"}
+        told = {name: on for name, on in wished.items() if on and f"WANDB_{name.upper()}" not in os.environ}
         self._init(
             "wandb",
             project,
@@ -176,6 +179,7 @@ class Wandb(Tracker):
             id=run_id,
             mode=mode,
             resume=resume,
+            settings=wandb.Settings(**told),
         )
         self._run = self.accelerator.get_tracker("wandb", unwrap=True)
         # Everything is shown against training's own step, the rarer validation with points at its own.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from numbers import Real
 from urllib.parse import unquote
 
-from charrnn.errors import CorpusError, UserError
+from charrnn.errors import CorpusError, UserError, did_you_mean
 from charrnn.outside.printable import quoted
 
 Document = str | Iterable[str]
@@ -123,8 +123,8 @@ class Corpus:
         known = [parameter.name for parameter in parameters[1:]]
         for key, _ in spec.options:
             if key not in known:
-                takes = "it takes " + ", ".join(known) if known else "it takes none"
-                raise CorpusError(f"{spec}: {self.scheme} has no option {key!r}: {takes}")
+                takes = did_you_mean(key, known, f": it takes {', '.join(known) or 'none'}")
+                raise CorpusError(f"{spec}: {self.scheme} has no option {key!r}{takes}")
 
     def fingerprint(self, spec: CorpusSpec) -> str | None:
         """The loader's cache key for this spec, tied to the plugin's version; ``None`` if the text must be read."""

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Unpack
 
+from charrnn.outside.printable import counted
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.plugins import Corpora
 from charrnn.text.store import SPLITS, TokenStore, cache_folder, fingerprint, open_or_build, specs_of
@@ -88,7 +89,7 @@ class Warnings(logging.Handler):
     def __iter__(self) -> Iterator[str]:
         yield from self._lines
         if self._more:
-            yield f"and {self._more:,} warnings more, which were said when the text was read"
+            yield f"and {counted(self._more, 'warning')} more, which were said when the text was read"
 
 
 @contextmanager

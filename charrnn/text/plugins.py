@@ -14,7 +14,7 @@ from typing import Any
 
 import pluggy
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, did_you_mean
 from charrnn.text.corpus import SCHEME, CacheKey, Corpus, CorpusSpec, Loader, Search, Size, aside
 
 LOG = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ class Corpora:
         found = sorted(entry_points(group=GROUP), key=lambda point: (point.name, _source(point)))
         blocked = set(blocked)
         for name in sorted(blocked - {point.name for point in found}):
-            LOG.warning("--block-plugin %s: no plugin of that name is installed", name)
+            hint = did_you_mean(name, (point.name for point in found))
+            LOG.warning("--block-plugin %s: no plugin of that name is installed%s", name, hint)
         for point in found:
             plugin = Plugin(point.name, _source(point), point.dist.version if point.dist else "unknown")
             self.plugins.append(plugin)
@@ -127,8 +128,8 @@ class Corpora:
             raise CorpusError(f"{spec}: two plugins claim {spec.scheme}: {names}: block one with --block-plugin NAME")
         if not offers:
             unloaded = [f"; not loaded: {plugin.name}: {plugin.error}" for plugin in self.plugins if plugin.error]
-            known = ", ".join(self.schemes) or "none"
-            raise CorpusError(f"{spec}: no corpus {spec.scheme!r}: known are {known}{''.join(unloaded)}")
+            hint = did_you_mean(spec.scheme, self.schemes, f": known are {', '.join(self.schemes) or 'none'}")
+            raise CorpusError(f"{spec}: no corpus {spec.scheme!r}{hint}{''.join(unloaded)}")
         return offers[0]
 
 

@@ -161,6 +161,17 @@ def ids_at(tokens: npt.NDArray[np.unsignedinteger], position_TB: npt.NDArray[np.
     return tokens[position_TB].astype(np.int64)
 
 
+def lines_of(tokens: Ids, newline: int) -> Iterator[Ids]:
+    """The lines of a text, without the new lines that end them."""
+    start = 0
+    for first in range(0, len(tokens), BUFFER):
+        for end in (first + np.flatnonzero(tokens[first : first + BUFFER] == newline)).tolist():
+            yield tokens[start:end]
+            start = end + 1
+    if start < len(tokens):
+        yield tokens[start:]
+
+
 def fingerprint(keys: Sequence[str], settings: Mapping[str, object]) -> str:
     """The name of a store in a cache: equal for equal cache keys of the corpora and equal build settings."""
     content = json.dumps([VERSION, list(keys), dict(settings)], sort_keys=True)

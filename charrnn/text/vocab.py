@@ -89,9 +89,22 @@ class Vocabulary:
         content = (UNKNOWN if self.has_unknown else "") + (self.normal_form or "") + "\n" + self.characters
         return hashlib.sha256(content.encode("utf-32-le", "surrogatepass")).hexdigest()
 
+    @property
+    def newline(self) -> int:
+        """The id of a new line; raises `VocabularyError` if there is none."""
+        if "\n" not in self:
+            raise VocabularyError("the model knows no new line, with which a line begins and ends")
+        return int(self.ids_of("\n")[0])
+
     def encode(self, text: str) -> Ids:
         """The ids of a text, brought to the normal form first, as those of `ids_of`."""
-        return self.ids_of(unicodedata.normalize(self.normal_form, text) if self.normal_form else text)
+        return self.ids_of(self.normalized(text))
+
+    def normalized(self, text: str) -> str:
+        """A text in the normal form; raises `VocabularyError` for what is no text."""
+        if not isinstance(text, str):
+            raise VocabularyError(f"a text is wanted, not {text!r:.60}")
+        return unicodedata.normalize(self.normal_form, text) if self.normal_form else text
 
     def ids_of(self, text: str) -> Ids:
         """The ids of a text's characters as they are.

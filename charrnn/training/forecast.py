@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from charrnn.config.settings import TrainConfig
 from charrnn.distributed.collectives import on_each, on_main
 from charrnn.distributed.stopping import StopRequest
-from charrnn.outside.printable import quoted
+from charrnn.outside.printable import counted, quoted
 from charrnn.run.baselines import MOST
 from charrnn.run.folder import CONFIG, RunFolder
 from charrnn.run.terminal import duration
@@ -91,7 +91,7 @@ def forecast(job: Job) -> str:
     whole = run_seconds(cost, job.config, len(job.store.val), job.total_steps(), job.total_epochs())
     left = max(0.0, 1.0 - job.progress)
     at = time.strftime("%H:%M", time.localtime(time.time() + left * whole))
-    return f"{round(left * job.total_steps()):,} steps, about {duration(left * whole)}: done at {at}"
+    return f"{counted(round(left * job.total_steps()), 'step')}, about {duration(left * whole)}: done at {at}"
 
 
 def extended(job: Job, minutes: float) -> Job:

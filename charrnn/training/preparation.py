@@ -21,7 +21,7 @@ from charrnn.errors import ConfigError
 from charrnn.model.folder import load_model
 from charrnn.model.growing import take_weights
 from charrnn.model.lstm import CharLSTM
-from charrnn.outside.printable import quoted
+from charrnn.outside.printable import counted, quoted
 from charrnn.run import checkpoint
 from charrnn.run.folder import CONFIG, SAMPLES, RunFolder, new_run_folder, read_json, whole_rows, write_text
 from charrnn.run.terminal import Terminal
@@ -216,8 +216,8 @@ def begin(job: Job, newest: Path | None, outlook: Sequence[str] = ()) -> None:
     checkpoint.remove_unfinished(run.checkpoints)
     job.tracker.resume(whole_rows(run.path / SAMPLES), told_until)
     about = {
-        f"{each.split} corpus {each.spec}": f"{each.documents} documents, {each.characters} characters, "
-        f"{each.unknown_share:.4%} <unk>"
+        f"{each.split} corpus {each.spec}": f"{counted(each.documents, 'document')}, "
+        f"{counted(each.characters, 'character')}, {each.unknown_share:.4%} <unk>"
         for each in job.store.corpora
     }
     job.tracker.start(config.project, config.run_name or run.path.name, {**config.model_dump(), **versions(), **about})
@@ -235,13 +235,14 @@ def announce(job: Job, newest: Path | None) -> None:
     for corpus in job.store.corpora:
         unknown = f", {corpus.unknown_share:.2%} <unk>" if corpus.unknown_share else ""
         use = {"train": "", "val": " (to validate)", "test": " (for a test)"}[corpus.split]
-        size = f"{corpus.documents} documents, {corpus.characters:,} characters{unknown}"
+        size = f"{counted(corpus.documents, 'document')}, {counted(corpus.characters, 'character')}{unknown}"
         job.terminal.say(f"{corpus.spec}{use}: {size}, the first line: {corpus.first_line}")
     parameters = sum(parameter.numel() for parameter in job.model.parameters())
-    threads = f", {torch.get_num_threads()} threads each" if job.device.type == "cpu" else ""
+    threads, each = counted(torch.get_num_threads(), "thread"), " each" if job.accelerator.num_processes > 1 else ""
     job.terminal.say(
-        f"{len(job.store.train):,} characters to train on, {len(job.store.val):,} to validate, "
-        f"{len(job.store.vocab)} different; {parameters:,} parameters; "
-        f"{job.accelerator.num_processes} process(es) on {job.device.type}{threads}"
+        f"{counted(len(job.store.train), 'character')} to train on, {len(job.store.val):,} to validate, "
+        f"{len(job.store.vocab)} different; {counted(parameters, 'parameter')}; "
+        f"{counted(job.accelerator.num_processes, 'process', 'processes')} on {job.device.type}"
+        + (f", {threads}{each}" if job.device.type == "cpu" else "")
     )
     job.terminal.say(f"{'going on from ' + str(newest) if newest else 'run folder ' + str(job.run.path)}")

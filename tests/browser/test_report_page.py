@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def note(page: Any) -> str:
     """What is shown of the character that is pointed at; empty if none is."""
     shown: str = page.evaluate(
         """() => {
-            const at = document.querySelector('.shaded span:is(:hover, .here)');
+            const at = document.querySelector('.read span:is(:hover, .here)');
             const style = at && getComputedStyle(at, '::after');
             return at && style.content !== 'none' ? at.dataset.note : '';
         }"""
@@ -65,7 +66,7 @@ def test_hostile_text_is_text(open_page: Open) -> None:
     assert page.title() == "run – charrnn report"
     assert page.locator("script").count() == 1
     assert page.locator("img").count() == 0
-    assert "<script>document.title='owned'</script></pre><img" in page.locator(".shaded").inner_text()
+    assert "<script>document.title='owned'</script></pre><img" in page.locator(".surprise").inner_text()
 
 
 def test_even_markup_that_got_in_could_not_run(browser: Any, report: Path) -> None:
@@ -81,7 +82,7 @@ def test_even_markup_that_got_in_could_not_run(browser: Any, report: Path) -> No
 def test_pointing_at_a_character_shows_what_was_expected(open_page: Open) -> None:
     page = open_page(viewport={"width": 1280, "height": 800})
     assert note(page) == ""
-    page.locator(".shaded span").nth(5).hover()
+    page.locator(".surprise span").nth(5).hover()
     lines = note(page).splitlines()
     assert len(lines) == 6
     assert "bits" in lines[0]
@@ -90,13 +91,14 @@ def test_pointing_at_a_character_shows_what_was_expected(open_page: Open) -> Non
 
 def test_the_arrow_keys_go_from_character_to_character(open_page: Open) -> None:
     page = open_page()
-    notes = page.locator(".shaded span").evaluate_all("spans => spans.map(span => span.dataset.note)")
-    page.locator(".shaded").focus()
+    notes = page.locator(".surprise span").evaluate_all("spans => spans.map(span => span.dataset.note)")
+    page.locator(".surprise").focus()
     seen = []
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft", "End", "Home", "ArrowLeft"):
         page.keyboard.press(key)
         seen.append(note(page))
-        assert page.locator(".spoken").text_content() == seen[-1]
+        spoken = re.sub("[▀-▟]+ *", "", seen[-1])  # a bar says nothing when it is read aloud
+        assert page.locator(".spoken").text_content() == spoken
         assert page.locator(".here").evaluate("at => at.getBoundingClientRect().bottom < innerHeight - 150")
     assert seen == [notes[0], notes[1], notes[2], notes[1], notes[-1], notes[0], notes[0]]
     page.keyboard.press("Escape")
@@ -105,9 +107,52 @@ def test_the_arrow_keys_go_from_character_to_character(open_page: Open) -> None:
 
 def test_a_finger_shows_it_too(open_page: Open) -> None:
     page = open_page(viewport={"width": 360, "height": 700}, has_touch=True, is_mobile=True)
-    at = page.locator(".shaded span").nth(40)
+    at = page.locator(".surprise span").nth(40)
     at.tap()
     assert page.locator(".here").get_attribute("data-note") == at.get_attribute("data-note") == note(page)
+
+
+def test_a_bar_is_as_tall_as_the_surprise(open_page: Open) -> None:
+    page = open_page()
+    heights = page.evaluate(
+        """() => [...document.querySelectorAll('.surprise span')].map(
+            span => [Number(span.className.slice(1)), getComputedStyle(span).backgroundSize.split(' ')[1]])"""
+    )
+    assert {bits for bits, _ in heights} >= {0, 1, 2, 3, 4}
+    assert all(height == f"{12.5 * bits:g}%" for bits, height in heights)
+
+
+def test_any_cell_can_be_looked_at_with_the_keyboard(open_page: Open) -> None:
+    page = open_page()
+    shades = "spans => spans.map(span => [span.className, span.dataset.note])"
+    span = page.locator(".browse span")
+    first = span.evaluate_all(shades)
+    page.locator("select").focus()
+    page.keyboard.press("ArrowDown")
+    second = span.evaluate_all(shades)
+    assert len(second) == len(first) >= 300
+    assert second != first
+    page.keyboard.press("ArrowUp")
+    again = span.evaluate_all(shades)
+    # What is in the page is rounded once, and what the script has twice.
+    assert [shade for shade, _ in again] == [shade for shade, _ in first]
+    values = [[float(note.replace("−", "-")) for _, note in each] for each in (first, again)]
+    assert max(abs(one - other) for one, other in zip(*values, strict=True)) < 0.02
+    page.locator(".browse pre").focus()
+    page.keyboard.press("ArrowRight")
+    assert note(page) == again[0][1]
+
+
+def test_without_scripts_all_is_there_to_be_read(browser: Any, report: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.locator("h1").is_visible()
+    assert page.locator(".scores li").count() == 5
+    assert page.locator(".chart svg").count() >= 4
+    page.locator(".surprise span").nth(5).hover()
+    assert page.locator(".surprise span:hover").get_attribute("data-note")
+    context.close()
 
 
 @pytest.mark.parametrize(("device", "scheme"), LOOKS)

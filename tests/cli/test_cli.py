@@ -19,6 +19,7 @@ from platformdirs import user_cache_path
 
 import charrnn
 from charrnn.cli import COMMANDS, main
+from charrnn.model.folder import save_model
 from tests.conftest import SMALL, make_text, program, rows_of, train_here
 
 VAL_FRACTION = "0.2"
@@ -313,6 +314,47 @@ def test_an_exported_model_is_the_run_s_own(run_dir: Path, capsys: Output) -> No
     refused = error(capsys, "eval", "new/model", "--corpus", "files:x.txt", "--split", "val")
     assert "new/model is a model alone" in refused
     assert "is there already" in error(capsys, "export", run_dir, "new/model")
+
+
+def test_an_exported_page_is_a_new_file_measured_on_what_was_held_out(run_dir: Path, capsys: Output) -> None:
+    assert output(capsys, "export", run_dir, "--page", "story.html").startswith("story.html: open it in a browser (0.")
+    page = Path("story.html").read_text(encoding="utf-8")
+    assert "On 6,400 characters that it wrote itself" not in page
+    assert "On 4,999 characters of text that it had not learned from" in page
+    assert "is there already" in error(capsys, "export", run_dir, "--page", "story.html")
+    assert Path("story.html").read_text(encoding="utf-8") == page
+
+
+def test_a_page_is_not_written_through_a_link(run_dir: Path, capsys: Output) -> None:
+    Path("link.html").symlink_to("elsewhere.html")
+    assert "link.html is there already" in error(capsys, "export", run_dir, "--page", "link.html")
+    assert os.listdir() == ["link.html"]
+
+
+def test_a_folder_and_a_page_are_both_written_or_neither(run_dir: Path, capsys: Output) -> None:
+    assert "model: load it" in output(capsys, "export", run_dir, "model", "--page", "model/story.html")
+    # Without the run there is no text that it has held out.
+    assert "that it wrote itself" in (
+        output(capsys, "export", "model", "--page", "again.html") and Path("again.html").read_text(encoding="utf-8")
+    )
+    before = sorted(os.listdir())
+    for page in ("again.html", "nowhere/story.html"):
+        assert page in error(capsys, "export", run_dir, "other", "--page", page)
+    assert sorted(os.listdir()) == before
+
+
+def test_an_export_of_nothing_is_refused(run_dir: Path, capsys: Output) -> None:
+    assert main(["export", str(run_dir)]) == 2
+    assert "give a FOLDER, or --page FILE.html" in capsys.readouterr().err
+
+
+def test_a_model_that_has_diverged_makes_no_page(run_dir: Path, capsys: Output) -> None:
+    model = charrnn.load(run_dir)
+    model.lstm.output.bias.data[0] = math.inf
+    Path("model").mkdir()
+    save_model(Path("model"), model.lstm, model.vocab, "")
+    assert "has diverged; use another checkpoint" in error(capsys, "export", "model", "--page", "story.html")
+    assert os.listdir() == ["model"]
 
 
 def test_best_and_last_write_different_text(run_dir: Path, capsys: Output) -> None:

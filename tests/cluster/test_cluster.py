@@ -123,7 +123,7 @@ def test_a_node_that_comes_when_another_trains_joins_it(cluster: Cluster, job: l
     first = hosts[0].start(command)
     wait_until(logged(tmp_path / "run", 50), hosts[0], first)
     second = hosts[1].start(command)
-    wait_until(lambda: "2 process(es)" in hosts[0].output() + hosts[1].output(), hosts[1], second)
+    wait_until(lambda: "2 processes" in hosts[0].output() + hosts[1].output(), hosts[1], second)
     together = len(rows_of(tmp_path / "run" / "metrics.jsonl"))
     wait_until(logged(tmp_path / "run", together + 50), hosts[1], second)
     steps = [row["step"] for row in rows_of(tmp_path / "run" / "metrics.jsonl")]

@@ -57,6 +57,12 @@ def test_minutes_are_a_number_with_or_without_a_plus(wrong: str) -> None:
     assert one_line(error)
 
 
+@pytest.mark.parametrize("wrong", [0, -3, True, [1]])
+def test_other_minutes_from_python_are_refused_too(wrong: object) -> None:
+    with pytest.raises(ConfigError, match="write a number of minutes above 0"):
+        resolve({"minutes": wrong}, "laptop")
+
+
 @pytest.mark.parametrize(("value", "read"), [("5", "5"), ("+10", "+10"), (5, "5"), (0.5, "0.5"), (2.0, "2")])
 def test_minutes_can_be_numbers_too(value: object, read: str) -> None:
     assert resolve({"minutes": value}, "laptop").minutes == read
@@ -198,9 +204,9 @@ def test_yaml_words_mean_what_the_setting_makes_of_them(tmp_path: Path) -> None:
         ("checkpoint_minutes", "1:30", "write a number in digits, such as 90 or 1.5"),
         ("epochs", "0x10", "write a number in digits"),
         ("temperatures", "[0.5, true]", "write a number in digits, such as 90 or 1.5"),
-        ("keep", "null", "input should be a valid integer"),
-        ("prompt", "null", "input should be a valid string"),
-        ("log_model", "maybe", "input should be a valid boolean"),
+        ("keep", "null", "must be a whole number"),
+        ("prompt", "null", "must be a text"),
+        ("log_model", "maybe", "must be true or false"),
     ],
 )
 def test_a_value_that_could_mean_two_things_is_refused(

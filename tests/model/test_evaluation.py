@@ -12,8 +12,18 @@ import torch
 import torch.nn.functional as F
 
 from charrnn.errors import ConfigError
+from charrnn.model import evaluation
 from charrnn.model.dynamic import SEGMENT, evaluate_dynamically
-from charrnn.model.evaluation import NUM_ROWS, WARM_UP, Loss, evaluate, fit_temperature, loss_sum, num_rows_for
+from charrnn.model.evaluation import (
+    NUM_ROWS,
+    WARM_UP,
+    Loss,
+    evaluate,
+    fit_temperature,
+    line_losses,
+    loss_sum,
+    num_rows_for,
+)
 from charrnn.model.lstm import CharLSTM
 from charrnn.text.vocab import Vocabulary
 from charrnn.training.randomness import generator_at
@@ -213,3 +223,18 @@ def test_dynamic_evaluation_refuses_rates_that_make_no_sense(
 ) -> None:
     with pytest.raises(ConfigError, match="learning rate"):
         evaluate_dynamically(trained_model, LETTERS, repetitive_tokens(500), learning_rate, decay)
+
+
+@pytest.mark.parametrize("limits", [{}, {"LINES": 7, "WINDOW": 5}, {"NUM_ROWS": 3, "ROOM": 400}])
+def test_each_line_has_the_loss_that_it_has_alone(limits: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in limits.items():
+        monkeypatch.setattr(evaluation, name, value)
+    torch.manual_seed(0)
+    model, newline = CharLSTM(9, 16, num_layers=2, embedding_size=4), 8
+    lines = [random_tokens(length) % 8 for length in [3, 0, 1, 300, 0, 12, 12, *range(60)]]
+    losses = list(line_losses(model, lines, newline))
+    ends = np.array([newline], np.uint8)
+    for line, loss in zip(lines, losses, strict=True):
+        assert loss.num_characters == len(line) + 1
+        assert loss.nats == pytest.approx(single_stream(model, np.concatenate([ends, line, ends])), abs=1e-6)
+    assert list(line_losses(model, [], newline)) == []

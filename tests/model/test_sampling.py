@@ -23,8 +23,10 @@ from charrnn.model.sampling import (
     default_prompt,
     draw,
     generate,
+    generate_all,
     generate_scored,
     probabilities,
+    write,
 )
 from charrnn.text.vocab import Vocabulary
 
@@ -188,8 +190,8 @@ def test_two_texts_at_once_do_not_disturb_each_other() -> None:
 def test_texts_side_by_side_are_those_of_their_seeds(has_unknown: bool, settings: dict[str, Any]) -> None:
     vocab = Vocabulary("\nabcdef", has_unknown)
     model, seeds = make_model(len(vocab), num_layers=2), range(5, 25)
-    steps = draw(model, vocab, "ab", seeds=seeds, how=Sampling(length=30, **settings))
-    written = [vocab.decode(tokens_T) for tokens_T in np.stack([tokens_B for tokens_B, _ in steps], axis=1)]
+    steps = draw(model, vocab, ["ab"] * len(seeds), seeds=seeds, how=Sampling(length=30, **settings))
+    written = [vocab.decode(tokens_T) for tokens_T in np.stack([tokens_B for _, tokens_B, _ in steps], axis=1)]
     assert written == [text(model, vocab, "ab", length=30, seed=seed, **settings) for seed in seeds]
 
 
@@ -267,3 +269,63 @@ def test_characters_are_drawn_as_often_as_their_probabilities_say(temperature: f
     chi_square = ((observed - draws * expected)[likely] ** 2 / (draws * expected)[likely]).sum()
     # Above this in one of 10,000 true samples with 7 degrees of freedom.
     assert chi_square < 29.9
+
+
+def test_a_text_ends_before_its_stop_and_is_the_same_up_to_there() -> None:
+    model = make_model()
+    whole = text(model, seed=5)
+    for stop in ("a", "cb", whole[40:44], ("g", "ab")):
+        stops = (stop,) if isinstance(stop, str) else stop
+        end = min((whole.find(each) for each in stops if each in whole), default=len(whole))
+        assert text(model, seed=5, stop=stop) == whole[:end]
+    # It began, and was not finished when the characters were.
+    assert text(model, seed=5, length=42, stop=whole[40:44]) == whole[:42]
+    assert text(model, seed=5, length=44, stop=whole[40:44]) == whole[: whole.find(whole[40:44])]
+
+
+def test_a_stop_in_the_prompt_or_across_its_end_ends_nothing() -> None:
+    model = make_model()
+    after = text(model, prompt="ab", seed=2)
+    assert (
+        text(model, prompt="ab", seed=2, stop="b" + after[0]) == after[: (after + "b" + after[0]).find("b" + after[0])]
+    )
+
+
+@pytest.mark.parametrize("stop", ["b", ("ab", "c"), "\n"])
+def test_texts_that_end_at_different_times_are_those_of_their_seeds(stop: str | tuple[str, ...]) -> None:
+    model, seeds = make_model(), range(30)
+    steps = write(model, LETTERS, ["ab"] * 30, seeds=seeds, how=Sampling.from_values({"length": 60, "stop": stop}))
+    written = [""] * 30
+    for step in steps:
+        for stream, character, _ in step:
+            written[stream] += character
+    assert written == [text(model, prompt="ab", length=60, seed=seed, stop=stop) for seed in seeds]
+    assert len(set(map(len, written))) > 3
+
+
+def test_a_stop_that_can_never_come_is_refused() -> None:
+    model = make_model()
+    with pytest.raises(VocabularyError, match=r"can end with 'az': the model does not know 'z'"):
+        generate(model, LETTERS, stop=["b", "az"])
+    with pytest.raises(ConfigError, match="an empty text stands everywhere"):
+        generate(model, LETTERS, stop="")
+
+
+def test_a_stop_is_in_the_normal_form_of_the_text() -> None:
+    vocab = Vocabulary("\n\u00e9", normal_form="NFC")
+    model = make_model(len(vocab))
+    assert "\u00e9" in text(model, vocab, seed=1)
+    assert "\u00e9" not in text(model, vocab, seed=1, stop="e\u0301")
+
+
+def test_many_prompts_get_what_each_gets_alone() -> None:
+    model = make_model()
+    prompts = ["a", "bcd", "", "a", "\n", *("abcdefg"[: 1 + index % 7] for index in range(100))]
+    settings: dict[str, Any] = {"length": 20, "seed": 3, "stop": "f"}
+    assert list(generate_all(model, LETTERS, prompts, **settings)) == [
+        text(model, prompt=prompt, **settings) for prompt in prompts
+    ]
+    with pytest.raises(VocabularyError, match=r"^prompt 2: .*'z'"):
+        generate_all(model, LETTERS, ["a", "z"])
+    with pytest.raises(ConfigError, match="must be a list"):
+        generate_all(model, LETTERS, "ab")

@@ -73,6 +73,13 @@ def test_a_completion_is_the_text_that_the_model_writes(url: str) -> None:
     assert reply.text == expected("runs/letters", "abc", **settings)
 
 
+def test_a_completion_ends_at_a_stop(url: str) -> None:
+    reply = httpx.get(f"{url}/complete", params={"stop": ["fa", "e"], "seed": 2})
+    assert reply.text == expected("runs/letters", stop=["fa", "e"], seed=2)
+    assert "e" not in reply.text
+    assert httpx.get(f"{url}/complete", params={"stop": "é"}).status_code == 400
+
+
 def test_a_completion_is_of_the_run_asked_for_in_any_script(url: str) -> None:
     reply = httpx.get(
         f"{url}/complete", params={"run": "runs/symbols", "prompt": "é🙂", "length": 300, "seed": 1, "temperature": 1}

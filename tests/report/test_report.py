@@ -21,11 +21,23 @@ from hypothesis import strategies as st
 from charrnn.cli import main
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.report.cells import features, named_cells
-from charrnn.report.copied import SHORTEST, copied_lengths, copied_passages
+from charrnn.model.sampling import generate
+from charrnn.outside.page import marked
+from charrnn.report.cells import EXCERPT, clearest, excerpt, features, following_cells
+from charrnn.report.copied import SHORTEST, Passage, copied_lengths, copied_passages
 from charrnn.report.curves import draw
-from charrnn.report.page import MAX_COLUMNS, printable, side_by_side
 from charrnn.report.reading import MAX_CHARACTERS, WARM_UP, read
+from charrnn.report.sections import (
+    BAR,
+    MAX_COLUMNS,
+    MAX_PASSAGES,
+    Texts,
+    bits,
+    copied,
+    different,
+    side_by_side,
+)
+from charrnn.report.writing import LENGTH, NUM_TEXTS, interval, pieces_of, write_texts
 from charrnn.run.checkpoint import find_model
 from charrnn.text.vocab import Vocabulary
 from tests.conftest import SMALL, make_text, train_here
@@ -89,12 +101,15 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.inside: list[str] = []
         self.texts: dict[str, str] = {}
+        self.notes: list[str] = []
         self.feed(self.source)
         assert self.inside == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
         self.elements.append((tag, values))
+        if "read surprise" in self.inside and values.get("data-note"):
+            self.notes.append(values["data-note"] or "")
         if tag not in self.VOID:
             self.inside.append(values.get("class") or values.get("id") or tag)
 
@@ -118,7 +133,7 @@ def report(run_dir: Path) -> Page:
 def test_the_page_is_one_file_that_needs_no_other(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = report(run_dir)
     assert capsys.readouterr().out == f"{run_dir / 'report.html'}\n"
-    assert len(page.source) < 1_000_000
+    assert len(page.source.encode()) < 1_000_000
     for tag, attributes in page.elements:
         assert tag not in ("link", "img", "iframe", "object", "embed")
         assert "src" not in attributes
@@ -150,46 +165,74 @@ def test_the_text_shown_is_the_validation_text_a_note_to_each_character(run_dir:
     page = report(run_dir)
     text = corpus_of(run_dir).read_bytes().decode("utf-8")
     validation = text[int(len(text) * 0.9) :]
-    shown = page.texts["shaded"].replace("↵\n", "\n").removeprefix("\n")
+    shown = page.texts["read surprise"].replace("↵\n", "\n").removeprefix("\n")
     assert HOSTILE in shown
-    assert shown in printable(validation)
-    notes = [attributes["data-note"] or "" for _, attributes in page.elements if "data-note" in attributes]
-    assert len(notes) == len(shown) > 1000
-    assert {note.count("\n") for note in notes} == {5}
-    assert all(
-        note.startswith(character) for note, character in zip(notes, shown, strict=True) if character not in " \n"
-    )
+    assert shown in marked(validation)
+    assert len(page.notes) == len(shown) > 1000
+    for note, character in zip(page.notes, shown, strict=True):
+        first, *likeliest = note.splitlines()
+        assert first.startswith(character) or character in " \n"
+        assert len(likeliest) == 5
+        for line in likeliest:
+            share, bar = float(line[:6].rstrip("%")) / 100, line[7 : 8 + BAR].split(" ")[0]
+            assert len(bar) == pytest.approx(BAR * share, abs=1)
 
 
-def test_samples_are_side_by_side_with_what_is_copied(run_dir: Path) -> None:
-    training = corpus_of(run_dir).read_bytes().decode("utf-8")
-    planted = training[1000:1120].strip()
-    row = {"epoch": 3.0, "step": 10**6, "temperature": 0.5, "prompt": "\n", "text": planted, "val_loss": None}
+def test_samples_are_side_by_side(run_dir: Path) -> None:
+    row = {"epoch": 3.0, "step": 10**6, "temperature": 0.3, "prompt": "\n", "text": "a <b>", "val_loss": math.log(2)}
     with open(run_dir / "samples.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
     page = report(run_dir)
-    headings = page.texts["samples"]
-    assert [f"Temperature {name}" in headings for name in ("0.5", "0.8", "1")] == [True] * 3
-    assert printable(planted) in headings
-    assert "epoch 1" in headings
-    assert f"{len(planted)} characters, in the sample of temperature 0.5" in page.texts["copied"]
-    assert "100.0%" in page.texts["copied"]
-    assert "the validation text, to compare" in page.texts["copied"]
+    shown = page.texts["samples"]
+    assert [f"Temperature {name}" in shown for name in ("0.3", "0.5", "0.8", "1")] == [True] * 4
+    assert "epoch 1" in shown
+    assert "1.00 bits a character" in shown
+    assert "a <b>" in shown
+    table = page.texts["copied"]
+    assert [f"temperature {name}\n" in table or f"temperature {name}" in table for name in ("0.3", "1")] == [True] * 2
+    assert "validation text, to compare" in table
+    assert f"{NUM_TEXTS * LENGTH:,}" in table
 
 
-def test_the_head_says_how_good_the_model_is(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_page_begins_with_a_verdict(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     known = json.loads((run_dir / "baselines.json").read_text())
     best = min(json.loads(line)["val_loss"] or 99 for line in (run_dir / "metrics.jsonl").read_text().splitlines())
-    bare = f"{best / math.log(2):.2f} bits a character on text it has not seen"
-    beside = f" (letter frequencies {known['letters']:.2f}, bzip2 {known['bzip2']:.2f}, xz {known['xz']:.2f})"
-    learning = "; still learning: more minutes would help (--resume --minutes +10)"
-    assert report(run_dir).texts["words"] == bare + beside + learning
+    page = report(run_dir)
+    assert page.texts["h1"] == "Still learning: more minutes would help --resume --minutes +10"
+    assert f"{best / math.log(2):.2f} bits a character" in page.texts["header"]
+    _, vocab = load_model(find_model(run_dir))
+    others = {**{name: known[name] for name in ("bzip2", "xz")}, "letter frequencies": known["letters"]}
+    for name, value in {**others, "blind guessing": math.log2(len(vocab))}.items():
+        assert f"{name} {value:.2f}" in " ".join(page.texts["scores"].split())
+        assert f"{name} {value:.2f}" in page.texts["beside"]
+    figures = [float(word) for word in page.texts["scores"].split() if word.replace(".", "").isdecimal()]
+    assert figures == sorted(figures)
+    assert len(figures) == 5
     (run_dir / "baselines.json").write_text(HOSTILE)
     (run_dir / "status.json").unlink()
-    assert report(run_dir).texts["words"] == bare
+    page = report(run_dir)
+    assert page.texts["h1"] == "How it ended is not known"
+    assert "bzip2" not in page.texts["header"]
     assert "baselines.json is passed over" in caplog.text
     (run_dir / "metrics.jsonl").write_text("")
-    assert "words" not in report(run_dir).texts
+    assert "scores" not in report(run_dir).texts
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("running", "Not finished"), ("preempted", "Interrupted"), ("failed", "It ended with an error")]
+)
+def test_a_run_that_has_not_ended_has_no_verdict_on_its_learning(state: str, said: str, run_dir: Path) -> None:
+    status = json.loads((run_dir / "status.json").read_text())
+    (run_dir / "status.json").write_text(json.dumps({**status, "state": state}))
+    assert report(run_dir).texts["h1"].startswith(said)
+
+
+def test_all_losses_are_in_bits(run_dir: Path) -> None:
+    page = report(run_dir)
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert f"training text {bits(rows[-1]['train_loss']):.3g}" in page.texts["curves"]
+    assert "nats" not in page.texts["main"]
+    assert "1 nat is 1.443 bits" in page.texts["footer"]
 
 
 def test_without_its_text_a_run_still_has_curves_and_samples(
@@ -200,7 +243,7 @@ def test_without_its_text_a_run_still_has_curves_and_samples(
     assert str(corpus) in caplog.text
     assert str(corpus) in page.texts["copied"]
     assert "not at hand" in page.texts["cells"]
-    assert "Loss, nats per character" in page.texts["curves"]
+    assert "Loss, bits a character" in page.texts["curves"]
     assert "Temperature 0.8" in page.texts["samples"]
 
 
@@ -217,7 +260,8 @@ def test_a_run_without_validation_text_shows_the_end_of_what_it_learned(tmp_path
     page = report(train_hostile(tmp_path, "--val-fraction", "0", "--max-steps", "20", "--num-layers", "2"))
     assert "The end of the training text, as the run holds no validation text" in page.source
     assert "to compare" not in page.texts["copied"].split("temperature")[-1]
-    assert "validation" not in page.texts["curves"].split("Loss")[1]
+    assert "validation" not in page.texts["plot"]
+    assert "close up" not in page.texts["curves"]
 
 
 @pytest.mark.parametrize("damage", ["no run", "no checkpoint", "half a row"])
@@ -279,24 +323,30 @@ def test_a_short_text_is_read_as_far_as_it_goes(length: int) -> None:
     reading = read(CharLSTM(4, 8), np.arange(length).astype(np.uint8) % 4)
     assert len(reading.surprise_N) == len(reading.cells_NC) == len(reading.tokens_N) > 0
     assert reading.likeliest_NK.shape == (len(reading.tokens_N), 4)
-    assert isinstance(named_cells(reading.cells_NC, "x" * len(reading.tokens_N)), list)
+    assert following_cells(reading.cells_NC, "x" * len(reading.tokens_N)) == []
 
 
 # The cells.
 
 
 def test_features_have_the_values_that_a_reader_would_give() -> None:
-    text = 'Ab 12\n  x = f("é")\n'
+    text = 'AB 12:\n  x = f("é")\n'
     values = {name: [int(value) for value in feature] for name, feature in features(text).items()}
     assert values == {
-        "position in the line": [1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0],
-        "inside quotes": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0],
-        "inside brackets": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0],
-        "capital letter": [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        "digit": [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        "indentation of the line": [0] * 6 + [2] * 13,
-        "letters of the word so far": [1, 2, 0, 1, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0],
-        "vowel comes next": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
+        "position in the line": [1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0],
+        "position in the sentence": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20],
+        "inside quotes": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0],
+        "inside brackets": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0],
+        "line that ends in a colon": [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        "word in capitals": [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        "capital letter": [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        "digit": [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        "punctuation": [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 1, 0, 1, 1, 0],
+        "white space": [0, 0, 1, 0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1],
+        "indentation of the line": [0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2],
+        "beginning of a word": [1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0],
+        "letters of the word so far": [1, 2, 0, 1, 2, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0],
+        "vowel comes next": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
     }
 
 
@@ -305,27 +355,61 @@ def test_brackets_nest_and_end_with_their_paragraph() -> None:
 
 
 def test_the_cell_that_follows_a_feature_is_found_with_its_sign() -> None:
-    text = make_text(6000) + 'He said "a word or two" (and 12 more).\n    Then he went.\n' * 60
+    lines = 'ROMEO:\nHe said "a word or two" (and 12 more).\n    Then he went.\n' * 60
     rng = np.random.default_rng(0)
-    mixed = "".join(rng.permutation(text.splitlines(keepends=True)))
-    cells_NC = rng.normal(size=(len(mixed), 40)).astype(np.float32)
-    planted = dict(zip(features(mixed), range(0, 40, 5), strict=True))
+    mixed = "".join(rng.permutation((make_text(6000) + lines).splitlines(keepends=True)))
+    cells_NC = rng.normal(size=(len(mixed), 80)).astype(np.float32)
+    planted = dict(zip(features(mixed), range(0, 80, 5), strict=False))
     for name, cell in planted.items():
         cells_NC[:, cell] = -features(mixed)[name] / features(mixed)[name].std() + 0.1 * cells_NC[:, cell]
-    found = named_cells(cells_NC, mixed)
-    assert {cell.feature: cell.cell for cell in found} == planted
-    assert all(cell.correlation < -0.9 for cell in found)
-    for cell in found:
-        assert features(mixed)[cell.feature][cell.excerpt].std() > 0
-        assert cell.excerpt.start >= len(mixed) // 2
+    found = following_cells(cells_NC, mixed)
+    assert {cell.feature: cell.cell for cell in clearest(found)} == planted
+    assert all(cell.held_out < -0.9 and cell.chosen < -0.9 for cell in clearest(found))
+    assert len(found) == 80
+    assert [cell.clarity for cell in found] == sorted((cell.clarity for cell in found), reverse=True)
+    for name in planted:
+        shown = excerpt(mixed, name)
+        assert features(mixed)[name][shown].std() > 0
+        assert shown.start >= len(mixed) // 2
+        assert shown.stop - shown.start == EXCERPT
+
+
+def test_a_cell_has_the_name_of_what_it_follows_best() -> None:
+    """In a play capital letters are mostly those of who speaks: a cell that follows speakers is not one for them."""
+    text = "ROMEO:\nI am here, Juliet.\n\nJULIET:\nWhere, my Romeo, is it?\n\n" * 100
+    speaker = features(text)["word in capitals"].astype(np.float32)[:, None]
+    (cell,) = following_cells(speaker + np.random.default_rng(0).normal(0, 0.2, speaker.shape), text)
+    assert cell.feature == "word in capitals"
+
+
+def test_what_holds_on_one_half_alone_is_not_clear() -> None:
+    text = make_text(8000)
+    cell_N1 = features(text)["capital letter"].astype(np.float32)[:, None]
+    cell_N1[4000:] = np.random.default_rng(0).normal(size=(4000, 1))
+    (cell,) = following_cells(cell_N1, text)
+    assert cell.feature == "capital letter"
+    assert cell.chosen > 0.99
+    assert cell.clarity < 0.1
+    assert clearest([cell]) == []
 
 
 def test_no_cell_of_noise_is_said_to_follow_anything() -> None:
     text = make_text(8000)
     noise = np.random.default_rng(0).normal(size=(len(text), 500)).astype(np.float32)
-    found = named_cells(noise, text)
+    found = following_cells(noise, text)
     assert {"digit", "inside brackets"}.isdisjoint(cell.feature for cell in found)  # the text has none
-    assert all(abs(cell.correlation) < 0.1 for cell in found)
+    assert all(abs(cell.held_out) < 0.1 for cell in found)
+    assert clearest(found) == []
+
+
+def test_every_cell_can_be_looked_at(run_dir: Path) -> None:
+    page = report(run_dir)
+    options = [attributes for tag, attributes in page.elements if tag == "option"]
+    (select,) = [attributes for tag, attributes in page.elements if tag == "select"]
+    values = np.frombuffer(base64.b64decode(select["data-values"] or ""), np.int8)
+    assert len(options) == 32
+    assert len(values) % 32 == 0
+    assert len(values) >= 32 * 300
 
 
 # What is copied.
@@ -373,6 +457,51 @@ def test_of_repeated_text_all_is_copied() -> None:
     assert copied_lengths(passages, 100).tolist() == [100] * 100
 
 
+def test_passages_that_are_listed_are_different() -> None:
+    text = "".join(map(chr, range(100, 400)))
+    spans = [(0, 60), (10, 60), (30, 80), (100, 150), (100, 116), (145, 180), (200, 216), (130, 147)]
+    passages = [("t", Passage(start, stop - start, start), text[start:stop]) for start, stop in spans]
+    chosen = [(passage.start, passage.start + passage.length) for _, passage, _ in different(passages)]
+    assert chosen == [(0, 60), (100, 150), (145, 180), (200, 216)]
+    again = [("t", Passage(0, 20, place), text[place : place + 20]) for place in range(0, 280, 20)]
+    assert len(different(again)) == MAX_PASSAGES
+
+
+def test_copies_in_what_a_model_writes_are_found_with_an_interval() -> None:
+    vocab = Vocabulary("abcdefgh")
+    rng = np.random.default_rng(0)
+    training, other = rng.integers(0, 8, 50_000).astype(np.uint8), rng.integers(0, 8, 50_000).astype(np.uint8)
+    own = [vocab.decode(other[start : start + 300]) for start in range(0, 6000, 300)]
+    quoted = [vocab.decode(training[start : start + 100]) + text[100:] for start, text in enumerate(own)]
+    reading = read(CharLSTM(8, 8), other[20_000:])
+    said = copied({"own": own, "quoted": quoted}, vocab, Texts(training, other[20_000:], True), reading)
+    first, second, compared = said["rows"]
+    assert (first["share"], first["high"], first["longest"]) == (0, 0, 0)
+    assert (compared["share"], compared["texts"]) == (0, NUM_TEXTS)
+    assert second["share"] == pytest.approx(1 / 3, abs=0.01)
+    assert second["low"] <= second["share"] <= second["high"]
+    assert 100 <= second["longest"] < 105  # what comes after may be the same by chance
+    assert [each["length"] for each in said["passages"]] == [second["longest"]]  # they overlap in what they quote
+
+
+def test_texts_are_those_of_their_seeds_and_an_interval_has_their_mean() -> None:
+    model, vocab = CharLSTM(8, 8), Vocabulary("abcdefgh")
+    texts = write_texts(model, vocab, 1.0)
+    assert {len(text) for text in texts} == {LENGTH}
+    assert len(set(texts)) == NUM_TEXTS
+    assert texts[3] == "".join(generate(model, vocab, length=LENGTH, temperature=1.0, seed=3))
+    shares = np.random.default_rng(0).random(NUM_TEXTS)
+    low, high = interval(shares.tolist())
+    error = 1.96 * shares.std() / math.sqrt(NUM_TEXTS)
+    assert (low, high) == (
+        pytest.approx(shares.mean() - error, abs=0.03),
+        pytest.approx(shares.mean() + error, abs=0.03),
+    )
+    assert interval([0.25] * NUM_TEXTS) == (0.25, 0.25)
+    assert pieces_of("x" * 10) == [""] * NUM_TEXTS
+    assert pieces_of("".join(map(chr, range(6000))))[-1].endswith(chr(5999))
+
+
 # Curves, samples, characters.
 
 
@@ -389,6 +518,17 @@ def test_a_chart_keeps_to_its_axes_and_leaves_out_what_is_no_number() -> None:
     assert chart.y_ticks[0] == (100.0, "2")
     assert chart.y_ticks[-1] == (0.0, "4")
     assert draw("Loss", rows, {"grad_norm": "norm"}) is None
+
+
+def test_levels_to_compare_with_are_on_the_chart() -> None:
+    rows = [{"epoch": 1.0, "loss": 2.0}, {"epoch": 2.0, "loss": 1.0}]
+    chart = draw("Loss", rows, {"loss": "training"}, levels={"low": 0.0, "high": 4.0})
+    assert chart is not None
+    assert [(level.name, level.value, level.place) for level in chart.levels] == [
+        ("high", "4.00", 0.0),
+        ("low", "0.00", 100.0),
+    ]
+    assert [line.points for line in chart.lines] == [[(50.0, 50.0), (100.0, 75.0)]]
 
 
 @pytest.mark.parametrize("values", [[0.0], [5.0, 5.0], [1e-9, 1e-8], [-3.0, 12_345.6], [7.0] * 5000])
@@ -414,8 +554,8 @@ def test_a_long_run_shows_some_samples_the_first_and_the_last_among_them() -> No
 
 
 def test_what_cannot_be_shown_has_a_mark_and_writing_keeps_its_direction() -> None:
-    assert printable("a\tb\n<é中😀\u200d\u05d0") == "a\tb\n<é中😀\u200d\u05d0"
-    assert printable("\x00\x1b\x7f\x85\u2028\u202e\u2066\ud800") == "\u2400\u241b" + "\ufffd" * 6
+    assert marked("a\tb\n<é中😀\u200d\u05d0") == "a\tb\n<é中😀\u200d\u05d0"
+    assert marked("\x00\x1b\x7f\x85\u2028\u202e\u2066\ud800") == "\u2400\u241b" + "\ufffd" * 6
 
 
 def test_the_model_of_the_report_is_the_best_one(run_dir: Path) -> None:
