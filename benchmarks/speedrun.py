@@ -4,7 +4,7 @@
 
 starts `accelerate launch -m charrnn.train --run-dir RUN_DIR` with the flags and waits for its end. "wall" counts from
 the command, "training" adds up the steps alone, as metrics.jsonl has their speed: without evaluations, samples and
-checkpoints. A run that was cut off goes on, and "wall" is then that of the rest; one that has finished is told of again.
+checkpoints. A run that was cut off goes on, and "wall" is that of the rest; one that has finished is told of again.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from charrnn.config.settings import TrainConfig
 from charrnn.distributed.collectives import sum_over_processes

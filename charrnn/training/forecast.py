@@ -25,7 +25,7 @@ PROBED = (256, 512, 1024)
 PROBE, LONGEST_PROBE = 0.005, 0.3
 """The share of the time for which each of these is measured, and the most, in seconds."""
 FINAL_PROBE, LONGEST_FINAL_PROBE, FINAL_PROBES = 0.01, 2.0, 3
-"""The same for the size that is chosen, and how many there are at most: each can show that another is the better one."""
+"""The same for the size that is chosen, and how many there are at most: each can show that another is better."""
 COMPRESSED_PER_SECOND = 1_000_000
 """Characters that the compressors at the end of a run take in a second, more or less."""
 FORECAST_SECONDS = 0.3
