@@ -233,10 +233,6 @@ class Wandb(Tracker):
     def _catch_up(self) -> None:
         """Logs what an interrupted attempt could not send any more; only the run knows up to where it came."""
         self.told_until = self._run.starting_step - 1
-        if self.told_until < 0:
-            # Servers that are not wandb's may not say how many lines they have, but what was in the last one.
-            last = self._run.summary.get("step")
-            self.told_until = last if isinstance(last, int) else 0
         for row in whole_rows(self.run_dir / METRICS):
             self.log(row, row["step"])
         self._add([row for row in self.rows if row["step"] > self.told_until])

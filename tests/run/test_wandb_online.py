@@ -141,19 +141,6 @@ def test_a_stopped_run_goes_on_in_the_same_run_and_table(server: WandbServer, fl
     assert [len(part["previous_increments_paths"]) for part in parts] == list(range(len(parts)))
 
 
-def test_a_server_that_does_not_say_what_it_has_is_told_no_step_twice(
-    server: WandbServer, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "counts", False)
-    process = start(DIRECT, *flags)
-    wait_until(lambda: len(rows_of(METRICS)) > 20, process)
-    os.kill(process.pid, signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert steps_on(server) == list(range(1, status(Path("run"))["step"] + 1))
-    run(DIRECT, *flags, "--resume")
-    assert_whole(server)
-
-
 def test_an_outage_stops_no_training_and_loses_nothing(
     server: WandbServer, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,9 +52,6 @@ class Run:
 class WandbServer(ThreadingHTTPServer):
     """A server on a free port, which answers nothing but 503 while it is ``down``.
 
-    While it ``counts`` nothing, it is as `openwandb` 0.5.25 is: each run has 0 lines of history, and what is sent again
-    is there twice.
-
     ``runs`` by id; ``artifacts`` as they were asked for; the names of those ``committed``; ``artifact_files`` by
     the artifact's number and their own name.
     """
@@ -66,7 +63,6 @@ class WandbServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.lock = threading.Lock()
         self.down = False
-        self.counts = True
         self.runs: dict[str, Run] = {}
         self.artifacts: list[Values] = []
         self.artifact_files: dict[str, bytes] = {}
@@ -90,11 +86,11 @@ class WandbServer(ThreadingHTTPServer):
                 "config": run.config,
                 "wandbConfig": json.dumps({"t": config["_wandb"]["value"]["t"]}),
                 "summaryMetrics": run.summary,
-                "historyLineCount": len(run.lines[HISTORY]) * self.counts,
-                "eventsLineCount": len(run.lines[EVENTS]) * self.counts,
-                "logLineCount": len(run.lines[OUTPUT]) * self.counts,
-                "historyTail": json.dumps(run.lines[HISTORY][-1:]) if self.counts else None,
-                "eventsTail": json.dumps(run.lines[EVENTS][-1:]) if self.counts else None,
+                "historyLineCount": len(run.lines[HISTORY]),
+                "eventsLineCount": len(run.lines[EVENTS]),
+                "logLineCount": len(run.lines[OUTPUT]),
+                "historyTail": json.dumps(run.lines[HISTORY][-1:]),
+                "eventsTail": json.dumps(run.lines[EVENTS][-1:]),
                 "tags": [],
                 "notes": "",
             }
@@ -194,8 +190,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _stream(self, run: Run, sent: Values) -> Values:
         for name, part in sent.get("files", {}).items():
-            offset = part["offset"] if self.server.counts else len(run.lines.get(name, []))
-            run.take(name, offset, part["content"])
+            run.take(name, part["offset"], part["content"])
         if sent.get("complete"):
             run.exit_codes.append(sent["exitcode"])
         return {}
