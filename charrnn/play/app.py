@@ -242,7 +242,7 @@ def _column(models: Models, run: int, temperature: float) -> tuple[gr.Component,
         elem_classes="text",
     )
     with gr.Row():
-        settings = {
+        settings: dict[str, gr.Component] = {
             "run": chosen,
             "temperature": gr.Slider(
                 0,

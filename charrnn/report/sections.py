@@ -84,7 +84,7 @@ class Texts:
 def verdict(quality: Quality, state: str, others: Mapping[str, float]) -> dict[str, Any]:
     """How the run ended, and its model among ``others`` by the bits that each needs, the best first."""
     said = quality.verdict.advice if quality.verdict else ENDINGS.get(state, "How it ended is not known")
-    beside = [{"name": name, "bits": bits, "is_model": False} for name, bits in others.items()]
+    beside: list[dict[str, Any]] = [{"name": name, "bits": bits, "is_model": False} for name, bits in others.items()]
     if quality.bits is not None:
         beside.append({"name": "this model", "bits": quality.bits, "is_model": True})
     beside.sort(key=lambda one: (one["bits"], not one["is_model"]))

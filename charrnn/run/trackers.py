@@ -347,7 +347,7 @@ class TensorBoard(Tracker):
         # The writer's own `add_hparams` makes a run of its own for each call, without metrics.
         plain = {name: str(value) if isinstance(value, list) else value for name, value in _in_json(config).items()}
         writer = self.accelerator.get_tracker("tensorboard", unwrap=True)
-        for summary in hparams(plain, dict.fromkeys(("val_loss", "val_bpc", "train_loss"), 0.0)):
+        for summary in hparams(plain, dict.fromkeys(("val_loss", "val_bpc", "train_loss"), 0.0)):  # type: ignore[no-untyped-call]
             writer.file_writer.add_summary(summary)
 
     def show_samples(self, rows: Sequence[Row], scored: Sequence[Scored], step: int) -> None:
