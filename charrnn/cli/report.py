@@ -116,7 +116,7 @@ def facts(
         "Model": f"{model.num_layers} × {model.hidden_size} cells, {parameters:,} parameters, {len(vocab)} characters",
     }
     if metrics:
-        found["Trained"] = f"{metrics[-1]['epoch']:.3g} readings of the text (epochs), {metrics[-1]['step']:,} steps"
+        found["Trained"] = f"{metrics[-1]['epoch']:.3g} × through the text (epochs), {metrics[-1]['step']:,} steps"
     loss = training["val_loss"]
     measured = "" if loss is None else f", {loss / math.log(2):.2f} bits a character of validation text"
     found["Checkpoint shown"] = f"step {training['step']:,}{measured}"
