@@ -160,7 +160,7 @@ def test_damaged_baselines_are_a_line_and_the_run_is_listed(capsys: Output, capl
     [
         (100, "run corpus steps bits xz state age"),
         (80, "run corpus steps bits xz state age"),
-        (60, "run bits state age"),
+        (60, "run steps bits state age"),
         (50, "run bits state"),
     ],
 )

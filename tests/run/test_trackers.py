@@ -53,7 +53,9 @@ def plain(rows: list[dict[str, Any]], columns: list[str]) -> list[list[Any]]:
     return [[row[column] for column in columns] for row in rows]
 
 
-def test_an_offline_wandb_run_holds_every_epochs_samples(text_file: Path) -> None:
+def test_an_offline_wandb_run_holds_every_epochs_samples(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_QUIET", "WANDB_SILENT"):
+        monkeypatch.setenv(name, "false")  # else what wandb itself has to say is left out
     done = run(
         DIRECT, *FLAGS, "--corpus", f"files:{text_file}", "--project", "words", "--run-name", "my run", "--log-model"
     )

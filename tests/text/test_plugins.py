@@ -195,7 +195,7 @@ def test_a_blocked_plugin_is_listed_as_such_and_an_unknown_name_is_said(install:
     done = charrnn("corpora", "--block-plugin", "broken", "--block-plugin", "brokn", "--block-plugin", "python")
     assert "not loaded: broken (broken 1.0): blocked\nnot loaded: python (charrnn-lm 0.1.0): blocked\n" in done.stdout
     assert "python:" not in done.stdout.replace("python:PACKAGE", "")
-    assert done.stderr == "--block-plugin brokn: no plugin of that name is installed\n"
+    assert done.stderr == "--block-plugin brokn: no plugin of that name is installed: did you mean broken?\n"
 
 
 @pytest.mark.parametrize(
