@@ -62,7 +62,7 @@ class CapturedStep:
         self._kept_B1 = torch.ones((batch.x_TB.shape[1], 1), dtype=torch.bool, device=device)
         sizes = [parameter.numel() for parameter in parameters]
         self._flat = torch.zeros(sum(sizes) + 3, device=device)
-        parts = self._flat[:-3].split(sizes)
+        parts = torch.split(self._flat[:-3], sizes)
         self._gradients = [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
         self._nothing, self._norm = torch.zeros(2, device=device), torch.zeros((), device=device)
         undo = undoing(self._learner)
@@ -129,7 +129,7 @@ def undoing(learner: Learner) -> Callable[[], None]:
 def graphs_of(*functions: Callable[[], None]) -> list[Callable[[], None]]:
     """Calls functions a few times in turn, then captures the kernels of each; returns what starts them again."""
     # Of their own: what cuBLAS keeps for a stream goes with the first graph that was captured on it (pytorch #193402).
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(WARM_UP_STEPS):
