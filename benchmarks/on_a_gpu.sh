@@ -8,7 +8,7 @@
 #
 #     A  the tests that need a GPU, and the table of 1x1024 cells, 64 rows of 64 characters    4
 #     B  the gpu preset on tiny Shakespeare to its end, both roads, and in half precision      3
-#     C  the table of the other shapes; from the command to the first step                     5
+#     C  several processes on one GPU, the table of the other shapes, the first step           7
 #     D  three seeds of each arithmetic                                                        6
 #     E  a minute of the best preset, and War and Peace                                        7
 #
@@ -72,7 +72,7 @@ has() { [[ " $phases " == *" $1 "* ]]; }
 [ "${PIPESTATUS[0]}" = 0 ] || { echo "install charrnn first, for $python"; exit 2; }
 
 if has A; then
-    step tests 110 "$python" -m pytest -q -n 6 --timeout 200 tests/training/test_gpu.py
+    step tests 110 "$python" -m pytest -q -n 6 --timeout 200 -m "not slow" tests/training/test_gpu.py
     table "1x1024 64x64, embedding 128" 60 --preset gpu --embedding-size 128
     table "1x1024 64x64" 60 --preset gpu
 fi
@@ -84,6 +84,7 @@ if has B; then
     done
 fi
 if has C; then
+    step "tests of several processes" 90 "$python" -m pytest -q -n 3 --timeout 200 -m slow tests/training/test_gpu.py
     table "2x1024 128x128" 80 --preset gpu --num-layers 2 --embedding-size 128 --batch-size 128 --seq-length 128
     table laptop 60 --preset laptop
     table laptop-long 60 --preset laptop-long

@@ -98,9 +98,30 @@ def test_a_killed_run_resumes_bit_for_bit(road: tuple[str, ...], text_file: Path
     assert_same_run(tmp_path / "unbroken", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_one_process_of_torchrun_with_nccl_is_one_without(text_file: Path, tmp_path: Path) -> None:
     flags = (*FLAGS, "--deterministic", "--max-steps", "130", "--corpus", f"files:{text_file}")
     run(DIRECT, *flags, "--run-dir", tmp_path / "alone")
     kill_at(torchrun(1), tmp_path / "run", 70, *flags, "--run-dir", tmp_path / "run")
     run(torchrun(1), *flags, "--run-dir", tmp_path / "run", "--resume")
     assert_same_run(tmp_path / "alone", tmp_path / "run")
+
+
+@pytest.mark.slow
+@ROADS
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_that_share_a_gpu_learn_as_one(processes: int, road: tuple[str, ...], text_file: Path) -> None:
+    # NCCL wants a GPU for each; gloo sums what lies on one.
+    Path("trainer.py").write_text(
+        "import os, sys\n"
+        "import torch.distributed as dist\n"
+        "import charrnn.train\n"
+        "os.environ['LOCAL_RANK'] = '0'\n"
+        "dist.init_process_group('gloo')\n"
+        "sys.exit(charrnn.train.main())\n"
+    )
+    flags = (*QUIET, *road, "--corpus", f"files:{text_file}", "--log-every", "1", "--max-steps", "100", "--no-tf32")
+    run(DIRECT, *flags, "--run-dir", "one")
+    *launcher, _, _ = torchrun(processes)
+    run([*launcher, "trainer.py"], *flags, "--run-dir", "several")
+    assert losses(Path("several")) == pytest.approx(losses(Path("one")), rel=1e-4)
