@@ -39,7 +39,7 @@ step() {
     echo "== $name, about $guess s: $*" | tee -a "$OUT/log"
     "$@" 2>&1 | tee -a "$OUT/log" "$WORK/last"
     code=${PIPESTATUS[0]}
-    grep '^{' "$WORK/last" | sed "s/^{/{\"step\": \"$name\", /" >>"$OUT/results.jsonl"
+    grep '^{.*}$' "$WORK/last" | sed "s/^{/{\"step\": \"$name\", /" >>"$OUT/results.jsonl"
     if [ "$code" = 0 ]; then echo "$name" >>"$OUT/done"; else failed=1; fi
     echo "== $name: code $code after $((SECONDS - began)) s" | tee -a "$OUT/log"
 }
@@ -103,8 +103,9 @@ if has E; then
     run "a minute" 90 --corpus "files:$shakespeare" --cuda-graphs "${minute[@]}"
     run "war and peace" 180 --corpus "files:$tolstoy" --cuda-graphs --preset laptop-long --hidden-size 1024 --epochs 15 \
         --val-fraction 0.1 --test-fraction 0.1 --dropout 0.2 --weight-decay 0.07 --learning-rate 2.5e-3
-    step "war and peace, test" 20 "$python" -c "from charrnn.cli import main; raise SystemExit(main())" eval "$WORK/war-and-peace" \
-        --split test --trust
+    # On one line, as all the others.
+    step "war and peace, test" 20 bash -c 'set -o pipefail; "$0" -c "$1" eval "$2" --split test --trust | tr -d "\n"; echo' \
+        "$python" "from charrnn.cli import main; raise SystemExit(main())" "$WORK/war-and-peace"
 fi
 echo "== done: $(wc -l <"$OUT/done") steps; $OUT/results.jsonl has $(wc -l <"$OUT/results.jsonl") lines"
 exit $failed
