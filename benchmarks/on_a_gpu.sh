@@ -65,6 +65,14 @@ run() { # NAME SECONDS FLAGS...
 }
 on_shakespeare() { run "$@" --corpus "files:$shakespeare" --preset gpu --eval-every 122; }
 
+one_line() {
+    local code
+    "$@" | tr -d '\n'
+    code=${PIPESTATUS[0]}
+    echo
+    return "$code"
+}
+
 has() { [[ " $phases " == *" $1 "* ]]; }
 
 "$python" -c "import torch, charrnn; print(torch.__version__, torch.cuda.is_available() and torch.cuda.get_device_name())" \
@@ -103,9 +111,8 @@ if has E; then
     run "a minute" 90 --corpus "files:$shakespeare" --cuda-graphs "${minute[@]}"
     run "war and peace" 180 --corpus "files:$tolstoy" --cuda-graphs --preset laptop-long --hidden-size 1024 --epochs 15 \
         --val-fraction 0.1 --test-fraction 0.1 --dropout 0.2 --weight-decay 0.07 --learning-rate 2.5e-3
-    # On one line, as all the others.
-    step "war and peace, test" 20 bash -c 'set -o pipefail; "$0" -c "$1" eval "$2" --split test --trust | tr -d "\n"; echo' \
-        "$python" "from charrnn.cli import main; raise SystemExit(main())" "$WORK/war-and-peace"
+    step "war and peace, test" 20 one_line "$python" -c "from charrnn.cli import main; raise SystemExit(main())" \
+        eval "$WORK/war-and-peace" --split test --trust
 fi
 echo "== done: $(wc -l <"$OUT/done") steps; $OUT/results.jsonl has $(wc -l <"$OUT/results.jsonl") lines"
 exit $failed
