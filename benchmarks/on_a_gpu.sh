@@ -21,11 +21,11 @@ set -u
 texts=$(cd "${1:?folder of texts}" && pwd) || exit 2
 shift
 phases=${*:-A B C D E}
-cd "$(dirname "$0")/.." || exit 2
-python=${PYTHON:-python}
+python=$(command -v "${PYTHON:-python}") && python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
 mkdir -p "${OUT:=results}" "${WORK:=$OUT-runs}"
 OUT=$(cd "$OUT" && pwd) WORK=$(cd "$WORK" && pwd)
-touch "$OUT/done"
+cd "$(dirname "$0")/.." || exit 2
+touch "$OUT/done" "$OUT/results.jsonl"
 export PYTHONUNBUFFERED=1 WANDB_MODE=offline WANDB_SILENT=true XDG_CACHE_HOME="${XDG_CACHE_HOME:-$WORK/cache}"
 shakespeare=$texts/tinyshakespeare.txt tolstoy=$texts/warpeace.txt
 failed=0
@@ -65,6 +65,7 @@ run() { # NAME SECONDS FLAGS...
 }
 on_shakespeare() { run "$@" --corpus "files:$shakespeare" --preset gpu --eval-every 122; }
 
+# shellcheck disable=SC2329  # step calls it
 one_line() {
     local code
     "$@" | tr -d '\n'
