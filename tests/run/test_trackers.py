@@ -106,6 +106,7 @@ def test_offline_attempts_are_uploaded_in_order_and_no_step_is_logged_twice(text
     assert process.returncode == 75
     stopped_at = status(Path("run"))["step"]
     done = run(DIRECT, *flags, "--resume")
+    assert "wandb" not in done.stderr
     first, second = sorted(Path("run/wandb").glob("offline-run-*"))
     assert done.stdout.splitlines()[-1].endswith(f"wandb sync {first} {second}")
     assert first.name.split("-")[-1] == second.name.split("-")[-1]  # one run, in two parts
