@@ -85,14 +85,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that is called RUN."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("docs"))
+        patch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
         write_texts()
         assert call("charrnn train --corpus files:my-novel.txt --run-dir run", steps=3) == 0
         return Path("run").absolute()
 
 
 @pytest.fixture
-def here(trained: Path) -> None:
-    """A working folder with the texts and the run."""
+def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder with the texts and the run, the text of which is in the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(trained.parent / "cache"))
     write_texts()
     shutil.copytree(trained, "runs/RUN")
 
@@ -104,11 +106,15 @@ def test_a_documented_command_runs(command: str, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [("questions", r"Once upon a time(.|\n){500}\n$"), ("writing", r"(\d+\.\d\d bits a character: .*\n){20}$")],
+)
 @pytest.mark.usefixtures("here")
-def test_the_documented_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/questions.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_documented_python_runs(page: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / f"docs/{page}.md").read_text(encoding="utf-8"), re.DOTALL)
     exec(code, {})
-    assert capsys.readouterr().out.startswith("Once upon a time")
+    assert re.match(shown, capsys.readouterr().out)
 
 
 def test_the_commands_are_found() -> None:
