@@ -146,7 +146,7 @@ def make_page(models: Models) -> gr.Blocks:
     several = len(models) > 1
     page = gr.Blocks(title="charrnn", analytics_enabled=False)
     with page:
-        gr.HTML(_head(models), elem_classes="head")
+        gr.HTML(_head(models), elem_classes="intro")
         prompt = gr.Textbox(label="Beginning", placeholder="Type how the text begins", lines=2, max_length=MAX_PROMPT)
         if known := _beginnings(models):
             with gr.Row(elem_classes="beginnings"):
