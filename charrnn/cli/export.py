@@ -25,7 +25,7 @@ from charrnn.play.offline import offline_page
 from charrnn.run.checkpoint import read_training
 from charrnn.run.schema import Config
 from charrnn.run.text import text_at_hand
-from charrnn.text.vocab import Vocabulary
+from charrnn.text.vocab import Ids, Vocabulary
 
 
 class ExportOptions(ModelOptions):
@@ -79,7 +79,8 @@ def read(options: ExportOptions, files: ExitStack, source: Path) -> tuple[dict[s
 
 def make_page(name: str, source: Path, model: CharLSTM, vocab: Vocabulary) -> str:
     """The page of the model in a folder, measured on what its run held out, if that is at hand."""
-    corpora, held_out = [], None
+    corpora: list[str] = []
+    held_out: Ids | None = None
     if is_there(source / "training.json"):
         training = read_training(source)
         try:

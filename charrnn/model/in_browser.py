@@ -41,14 +41,15 @@ class Rounded:
     @classmethod
     def of(cls, matrix: Array) -> Rounded:
         """The nearest to a matrix of shape (rows, columns): no weight moves by more than half a step."""
-        worth = np.abs(matrix).max(axis=1) / np.float32(127)
+        worth: Array = np.abs(matrix).max(axis=1) / np.float32(127)
         # A row of zeros is worth nothing.
         wholes = np.rint(matrix / np.where(worth > 0, worth, 1)[:, np.newaxis])
         return cls(wholes.clip(-127, 127).astype(np.int8), worth)
 
     def matrix(self) -> Array:
         """What is left of the matrix."""
-        return self.wholes * self.worth[:, np.newaxis]
+        kept: Array = self.wholes * self.worth[:, np.newaxis]
+        return kept
 
 
 @dataclass(frozen=True)
@@ -119,18 +120,20 @@ def rounding_cost(model: CharLSTM, vocab: Vocabulary, held_out: Ids | None = Non
     Raises `CheckpointError` for a model that has diverged.
     """
     _check_numbers(model)
-    own = held_out is None or len(held_out) < 2
-    tokens = _own_text(model, vocab) if own else held_out[: MAX_CHARACTERS + 1]
+    if held_out is not None and len(held_out) > 1:
+        tokens, on_own_text = held_out[: MAX_CHARACTERS + 1], False
+    else:
+        tokens, on_own_text = _own_text(model, vocab), True
     before, after = (evaluate(each, tokens) for each in (model, rounded(model)))
     if not (math.isfinite(before.nats) and math.isfinite(after.nats)):
         raise CheckpointError(NO_NUMBERS)
-    return Cost(before, after, own)
+    return Cost(before, after, on_own_text)
 
 
 def _own_text(model: CharLSTM, vocab: Vocabulary) -> Ids:
     how = Sampling(length=OWN_LENGTH, temperature=1.0)
     steps = draw(model, vocab, [""] * OWN_TEXTS, seeds=range(OWN_TEXTS), how=how)
-    return np.stack([tokens_B for _, tokens_B, _ in steps], axis=1).ravel()
+    return np.stack([tokens_B for _, tokens_B, _ in steps], axis=1).ravel().astype(vocab.dtype)
 
 
 def _check_numbers(model: CharLSTM) -> None:

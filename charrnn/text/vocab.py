@@ -34,7 +34,7 @@ class _File(Strict):
     version: Literal[2]
     unknown: Literal["<unk>"] | None
     normal_form: NormalForm | None
-    characters: list[Annotated[Text, Field(min_length=1, max_length=1)]]
+    characters: Annotated[list[Annotated[Text, Field(min_length=1, max_length=1)]], Field(min_length=1)]
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,11 @@ def test_json_brings_it_back(text: str, has_unknown: bool) -> None:
     assert read.digest == vocab.digest
 
 
+def test_a_file_of_no_characters_is_refused() -> None:
+    with pytest.raises(VocabularyError, match="not a vocabulary .*characters: "):
+        Vocabulary.from_json(Vocabulary("", has_unknown=True).to_json())
+
+
 def test_text_is_brought_to_the_normal_form_of_the_vocabulary() -> None:
     vocab = Vocabulary("aé", normal_form="NFC")
     assert vocab.encode("e\u0301a").tolist() == [1, 0]
