@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -26,6 +27,11 @@ from charrnn.run.checkpoint import read_training
 from charrnn.run.schema import Config
 from charrnn.run.text import text_at_hand
 from charrnn.text.vocab import Ids, Vocabulary
+
+LOG = logging.getLogger(__name__)
+
+USUAL_COST = 0.01
+"""Nats per character, of which rounding costs less."""
 
 
 class ExportOptions(ModelOptions):
@@ -89,7 +95,10 @@ def make_page(name: str, source: Path, model: CharLSTM, vocab: Vocabulary) -> st
             raise CheckpointError(f"{source / 'training.json'} cannot be read: config: {error}") from error
         if text := text_at_hand(source, training, vocab):
             held_out = text.val
-    return offline_page(name, corpora, model, vocab, rounding_cost(model, vocab, held_out))
+    cost = rounding_cost(model, vocab, held_out)
+    if cost.nats > USUAL_COST:
+        LOG.warning("8 bits are few for this model: on the page its loss is %.3f nats per character higher", cost.nats)
+    return offline_page(name, corpora, model, vocab, cost)
 
 
 def write_folder(folder: Path, contents: Mapping[str, BufferedReader]) -> None:

@@ -357,6 +357,17 @@ def test_an_export_of_nothing_is_refused(run_dir: Path, capsys: Output) -> None:
     assert "give a FOLDER, or --page FILE.html" in capsys.readouterr().err
 
 
+def test_a_model_that_8_bits_are_too_few_for_makes_a_page_with_a_warning(
+    run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = charrnn.load(run_dir)
+    model.lstm.output.weight.data[:, 0] = 1000.0  # one such weight, and the others of its row are nothing beside it
+    Path("model").mkdir()
+    save_model(Path("model"), model.lstm, model.vocab, "")
+    assert main(["export", "model", "--page", "story.html"]) == 0
+    assert "8 bits are few for this model: on the page its loss is" in caplog.text
+
+
 def test_a_model_that_has_diverged_makes_no_page(run_dir: Path, capsys: Output) -> None:
     model = charrnn.load(run_dir)
     model.lstm.output.bias.data[0] = math.inf

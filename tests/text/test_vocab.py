@@ -138,7 +138,7 @@ def test_json_brings_it_back(text: str, has_unknown: bool) -> None:
 
 
 def test_a_file_of_no_characters_is_refused() -> None:
-    with pytest.raises(VocabularyError, match="not a vocabulary .*characters: "):
+    with pytest.raises(VocabularyError, match=r"not a vocabulary .*characters: "):
         Vocabulary.from_json(Vocabulary("", has_unknown=True).to_json())
 
 
