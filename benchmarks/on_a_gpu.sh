@@ -21,7 +21,8 @@ set -u
 texts=$(cd "${1:?folder of texts}" && pwd) || exit 2
 shift
 phases=${*:-A B C D E}
-python=$(command -v "${PYTHON:-python}") && python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
+python=$(command -v "${PYTHON:=python}") || { echo "there is no $PYTHON"; exit 2; }
+python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
 mkdir -p "${OUT:=results}" "${WORK:=$OUT-runs}"
 OUT=$(cd "$OUT" && pwd) WORK=$(cd "$WORK" && pwd)
 cd "$(dirname "$0")/.." || exit 2
