@@ -13,7 +13,7 @@
 #     E  a minute of the best preset, and War and Peace                                        7
 #
 # $OUT/results.jsonl has a line for each figure, $OUT/log all that was printed, $OUT/done the names of what is done:
-# with that file in $OUT another machine goes on. Runs are written to $WORK, by default a folder beside. $PYTHON has
+# with that file in $OUT another machine goes on. A step ends after three times its guess. Runs are written to $WORK, by default a folder beside. $PYTHON has
 # charrnn and its test tools installed. REHEARSE=1 goes through everything on a CPU, with tiny sizes; its figures mean
 # nothing.
 set -u
@@ -21,7 +21,7 @@ set -u
 texts=$(cd "${1:?folder of texts}" && pwd) || exit 2
 shift
 phases=${*:-A B C D E}
-python=$(command -v "${PYTHON:=python}") || { echo "there is no $PYTHON"; exit 2; }
+python=$(command -v "${PYTHON:-python}") || { echo "there is no ${PYTHON:-python}"; exit 2; }
 python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
 mkdir -p "${OUT:=results}" "${WORK:=$OUT-runs}"
 OUT=$(cd "$OUT" && pwd) WORK=$(cd "$WORK" && pwd)
@@ -35,10 +35,11 @@ failed=0
 step() {
     local name=$1 guess=$2 began=$SECONDS code
     shift 2
+    [ -z "${REHEARSE:-}" ] || guess=$((10 * guess))
     : >"$WORK/last"
     grep -qx "$name" "$OUT/done" && { echo "== $name: done before"; return; }
     echo "== $name, about $guess s: $*" | tee -a "$OUT/log"
-    "$@" 2>&1 | tee -a "$OUT/log" "$WORK/last"
+    timeout -k 9 $((3 * guess)) "$@" 2>&1 | tee -a "$OUT/log" "$WORK/last"
     code=${PIPESTATUS[0]}
     grep '^{.*}$' "$WORK/last" | sed "s/^{/{\"step\": \"$name\", /" >>"$OUT/results.jsonl"
     if [ "$code" = 0 ]; then echo "$name" >>"$OUT/done"; else failed=1; fi
@@ -65,15 +66,6 @@ run() { # NAME SECONDS FLAGS...
         "${tiny[@]}" "${few[@]}"
 }
 on_shakespeare() { run "$@" --corpus "files:$shakespeare" --preset gpu --eval-every 122; }
-
-# shellcheck disable=SC2329  # step calls it
-one_line() {
-    local code
-    "$@" | tr -d '\n'
-    code=${PIPESTATUS[0]}
-    echo
-    return "$code"
-}
 
 has() { [[ " $phases " == *" $1 "* ]]; }
 
@@ -113,7 +105,7 @@ if has E; then
     run "a minute" 90 --corpus "files:$shakespeare" --cuda-graphs "${minute[@]}"
     run "war and peace" 180 --corpus "files:$tolstoy" --cuda-graphs --preset laptop-long --hidden-size 1024 --epochs 15 \
         --val-fraction 0.1 --test-fraction 0.1 --dropout 0.2 --weight-decay 0.07 --learning-rate 2.5e-3
-    step "war and peace, test" 20 one_line "$python" -c "from charrnn.cli import main; raise SystemExit(main())" \
+    step "war and peace, test" 20 "$python" -c "from charrnn.cli import main; raise SystemExit(main())" \
         eval "$WORK/war-and-peace" --split test --trust
 fi
 echo "== done: $(wc -l <"$OUT/done") steps; $OUT/results.jsonl has $(wc -l <"$OUT/results.jsonl") lines"
