@@ -49,7 +49,7 @@ LAPTOP = f"{DROPOUT} --optimizer adamw --weight-decay 0.1 --state-drop 0.02"
 PLAN = ""
 CHARRNN = {
     "first weights": BLOG,
-    "one row, fast": f"{BLOG} {FAST}",
+    "fast row": f"{BLOG} {FAST}",
     "16 rows": ROWS,
     "windows of 32": WINDOWS,
     "learning rate": RATE,

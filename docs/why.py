@@ -21,7 +21,7 @@ LADDER = {
     "cleared": "cleared; loss on a chunk's last letter",
     "every letter": "loss on every letter",
     "first weights": "forget gates open at first",
-    "one row, fast": "that, with learning rate 4e-3",
+    "fast row": "that, with learning rate 4e-3",
     "16 rows": "16 rows instead of 1",
     "windows of 32": "windows of 32 letters",
     "learning rate": "learning rate 4e-3, gradient clipped",
@@ -52,11 +52,11 @@ def ladder(rows: Sequence[Row], seconds: float) -> str:
     """A dot for each rung, as far to the right as its loss is high."""
     found = {row["name"]: loss for row in rows if (loss := loss_at(row, seconds)) is not None}
     names = [name for name in LADDER if name in found]
-    low, high, left = 1.2, math.ceil(2 * max(found.values())) / 2, LEFT + 8
+    low, high, left = 1.2, 3.5, LEFT + 8
     bottom = 84 + 40 * len(names)
 
     def x(loss: float) -> float:
-        return left + (RIGHT - 52 - left) * math.log(loss / low) / math.log(high / low)
+        return left + (RIGHT - 52 - left) * math.log(min(loss, high) / low) / math.log(high / low)
 
     parts = [text_at(LEFT, 30, f"Loss on text not seen, nats a letter, after {seconds:g} CPU")]
     parts += [text_at(LEFT, 49, "seconds of one core; each line changes one thing:")]
@@ -66,49 +66,40 @@ def ladder(rows: Sequence[Row], seconds: float) -> str:
         y = 82 + 40 * number
         parts += [text_at(LEFT, y, LADDER[name], "small")]
         parts += [curve([(left, y + 14), (x(found[name]), y + 14)])]
-        parts += [f'<circle cx="{x(found[name]):.1f}" cy="{y + 14}" r="4.5"/>']
+        if found[name] <= high:
+            parts += [f'<circle cx="{x(found[name]):.1f}" cy="{y + 14}" r="4.5"/>']
+        else:  # it goes on beyond the picture
+            parts += [curve([(x(high) - 5, y + 9), (x(high), y + 14), (x(high) - 5, y + 19)])]
         parts += [text_at(x(found[name]) + 10, y + 19, f"{found[name]:.2f}", "bold")]
     return svg(bottom + 34, "The loss falls with each change of the recipe", parts)
 
 
 def gradients(rows: Sequence[Row]) -> str:
-    """The loss and the gradient's norm of the loop as printed and of the one that clears its gradients."""
+    """Loss, gradient and weights of the loop as printed and of the one that clears its gradients."""
     traces = {row["name"]: row["trace"] for row in rows if row["name"] in ("as printed", "cleared")}
-    parts = [
-        text_at(LEFT, 30, "Gradients never cleared", "accent bold"),
-        text_at(LEFT + 196, 30, "and cleared:", "faint"),
-    ]
-    for panel, (key, name) in enumerate(
-        (("loss", "loss in training, mean of 250 steps"), ("gradient", "norm of the gradient"))
-    ):
-        top, left = 70 + 176 * panel, LEFT + 48
-        bottom = top + 116
-        values = [point[key] for trace in traces.values() for point in trace]
-        steps = max(point["step"] for trace in traces.values() for point in trace)
-        low, high = (math.log10(min(values)), math.log10(max(values))) if key == "gradient" else (0.0, max(values))
-
-        def y(value: float, low: float = low, high: float = high, bottom: int = bottom, key: str = key) -> float:
-            place = math.log10(value) if key == "gradient" else value
-            return bottom - 116 * (place - low) / (high - low)
-
-        parts += [text_at(LEFT, top - 12, name)]
-        powers = range(math.ceil(low), math.floor(high) + 1)
-        ticks = (
-            [10.0**power for power in powers] if key == "gradient" else [float(loss) for loss in range(int(high) + 1)]
-        )
-        for tick in ticks:
-            parts += [
-                line(left, y(tick), RIGHT, y(tick)),
-                text_at(left - 6, y(tick) + 4, f"{tick:g}", "small faint end"),
-            ]
+    steps = max(point["step"] for trace in traces.values() for point in trace)
+    parts = [text_at(LEFT, 30, "Gradients never cleared", "accent bold")]
+    parts += [text_at(LEFT + 196, 30, "and cleared:", "faint")]
+    panels = ("loss", "loss in training"), ("gradient", "norm of the gradient"), ("weights", "norm of the weights")
+    left, height = LEFT + 52, 90
+    for panel, (key, title) in enumerate(panels):
+        bottom = 164 + 148 * panel
+        highest = max(point[key] for trace in traces.values() for point in trace)
+        parts += [text_at(LEFT, bottom - height - 14, title)]
+        for tick in (0.0, highest):
+            y = bottom - height * tick / highest
+            parts += [line(left, y, RIGHT, y), text_at(left - 6, y + 4, f"{tick:,.0f}", "small faint end")]
         for name, style in (("cleared", "soft"), ("as printed", "")):
-            points = [(left + (RIGHT - left) * point["step"] / steps, y(point[key])) for point in traces[name]]
+            points = [
+                (left + (RIGHT - left) * point["step"] / steps, bottom - height * point[key] / highest)
+                for point in traces[name]
+            ]
             parts += [curve(points, style)]
-        parts += [
-            text_at(left, bottom + 20, "step 0", "small faint"),
-            text_at(RIGHT, bottom + 20, f"{steps:,}", "small faint end"),
-        ]
-    return svg(394, "Without clearing, the gradient grows and the loss does not fall", parts)
+    parts += [
+        text_at(left, bottom + 20, "step 0", "small faint"),
+        text_at(RIGHT, bottom + 20, f"{steps:,}", "small faint end"),
+    ]
+    return svg(bottom + 36, "Without clearing, gradient and weights grow and the loss with them", parts)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -119,6 +110,19 @@ def table(rows: Sequence[Row]) -> str:
         figures = f"{row['cpu_seconds']:.0f} | {row['steps']:,} | {row['epochs']:.2f} | {training:.4f}"
         lines += [f"| {row['name']} | {row['loss']:.4f} | {figures} |"]
     return "\n".join(lines)
+
+
+def told(row: Row) -> str:
+    """What the trace of a variant of the post's loop says, in a sentence."""
+    first, last = row["trace"][0], row["trace"][-1]
+    recent = sum(point["loss"] for point in row["trace"][-10:]) / 10
+    return (
+        f"{row['name']}: the gradient is {first['gradient'] / first['own_gradient']:.0f} times the step's own after "
+        f"{first['step']:,} steps, {last['gradient'] / last['own_gradient']:.0f} times after {last['step']:,}; "
+        f"the norm of the weights is then {last['weights']:,.0f}; the loss in training {recent:.2f} (ten lines), "
+        f"{last['loss']:.2f} (the last), its highest {last['highest']:.1f}; after "
+        + ", ".join(f"{point['seconds']:g} s {point['loss']:.3f}" for point in row["curve"])
+    )
 
 
 def main() -> None:
@@ -133,6 +137,9 @@ def main() -> None:
     (target / "why-ladder.svg").write_text(ladder(rows, arguments.seconds), encoding="utf-8")
     (target / "why-gradient.svg").write_text(gradients(rows), encoding="utf-8")
     print(table(rows))
+    for row in rows:
+        if row.get("trace"):
+            print(f"\n{told(row)}")
     for row in rows:
         print(f"\n{row['name']}: {row['command']}\n\n{row['sample']}")
 

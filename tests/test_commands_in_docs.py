@@ -28,6 +28,7 @@ NOT_RUN = {
     r"^(sbatch|srun|salloc|kubectl|helm|docker|ssh)\b|--config_file|mpirun": "needs a cluster",
     r"^charrnn play\b|^trackio show|^tensorboard\b": "serves until it is stopped",
     r"^make\b": "makes an environment of its own",
+    r"^python (benchmarks|docs)/": "takes an hour, or what took an hour; test_learning_pages.py has a small one",
     r"^error: ": "is what a command says",
 }
 
