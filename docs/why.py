@@ -28,7 +28,7 @@ LADDER = {
     "schedule": "which falls along a cosine",
     "embedding": "embedding, and our first weights",
     "dropout": "dropout 0.3",
-    "weight decay": "weight decay, rows forget",
+    "weight decay": "embedding, cosine, dropout, weight decay",
     "two layers": "that, with two layers",
     "512 cells": "that, with 512 cells instead of 256",
     "more text": "that, with the Grimms' tales too",
@@ -59,7 +59,7 @@ def ladder(rows: Sequence[Row], seconds: float) -> str:
         return left + (RIGHT - 52 - left) * math.log(min(loss, high) / low) / math.log(high / low)
 
     parts = [text_at(LEFT, 30, f"Loss on text not seen, nats a letter, after {seconds:g} CPU")]
-    parts += [text_at(LEFT, 49, "seconds of one core; each line changes one thing:")]
+    parts += [text_at(LEFT, 49, "seconds of one core, one change after another:")]
     for tick in (1.5, 2.0, 3.0):
         parts += [line(x(tick), 62, x(tick), bottom), text_at(x(tick), bottom + 18, f"{tick:g}", "small faint middle")]
     for number, name in enumerate(names):
