@@ -221,6 +221,8 @@ def test_the_temperature_counts_from_the_next_character_on(open_page: Open, stor
 
 def test_the_text_is_copied_as_it_is(open_page: Open, story: Path) -> None:
     page = open_page(story, permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    page.get_by_text("nothing to copy yet").wait_for()
     write(page, "be")
     page.get_by_role("button", name="Copy").click()
     page.get_by_text("Copied.").wait_for()

@@ -174,6 +174,7 @@ function say(words, wrong = false) {
 }
 
 async function copy() {
+  if (!thoughts.length) return say("There is nothing to copy yet.");
   const written = thoughts.map(({ token }) => vocabulary.characters[token]).join("");
   try {
     await navigator.clipboard.writeText(beginning + written);
