@@ -337,8 +337,8 @@ def test_json_of_another_shape_is_told_in_one_line(content: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("other", "difference"),
     [
-        (Vocabulary("\nabcdef"), "1 characters only here, such as 'f'"),
-        (Vocabulary("\nabcd"), "1 characters only there, such as 'e'"),
+        (Vocabulary("\nabcdef"), "1 character only here, such as 'f'"),
+        (Vocabulary("\nabcd"), "1 character only there, such as 'e'"),
         (Vocabulary("\nabcxy"), "2 characters only there, such as 'd'; 2 characters only here, such as 'x'"),
         (Vocabulary("\nabcde", has_unknown=True), "<unk> here alone"),
     ],
