@@ -82,8 +82,10 @@ def test_options_reach_the_loader_and_unknown_ones_are_refused_with_those_it_tak
         return [f"{argument} {split} {field}"]
 
     assert read(loader, "some:thing?field=body") == [["thing train body"]]
-    with pytest.raises(CorpusError, match="no option 'feild': it takes split, field"):
+    with pytest.raises(CorpusError, match="no option 'feild': did you mean field"):
         read(loader, "some:thing?feild=body")
+    with pytest.raises(CorpusError, match="no option 'lines': it takes split, field"):
+        read(loader, "some:thing?lines=body")
 
 
 @pytest.mark.parametrize("where", ["call", "documents", "pieces"])
