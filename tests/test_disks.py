@@ -180,7 +180,8 @@ def test_a_run_folder_made_again_is_left_to_the_next_job() -> None:
 def test_a_run_folder_that_was_deleted_is_not_made_again() -> None:
     process = start(DIRECT, *FLAGS, "--corpus", "files:a.txt", "--max-steps", "1000000")
     wait_until(lambda: rows_of(Path("run/metrics.jsonl")), process)
-    shutil.rmtree("run")
+    Path("run").rename("gone")  # at one blow: the trainer writes into it
+    shutil.rmtree("gone")
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "was deleted or moved while this job was training" in said
@@ -287,10 +288,12 @@ def test_wandb_on_a_full_disk_is_a_line_and_the_run_is_whole(tmp_path: Path) -> 
         flags = (*FLAGS, "--corpus", "files:a.txt", "--tracker", "wandb", "--max-steps", "200", "--sample-every", "20")
         done = run(DIRECT, *flags)
     why = "which run has: No space left on device"
-    assert [line for line in done.stderr.splitlines() if not line.startswith("wandb: ")] == [
-        f"wandb did not take the samples of step 40, {why}",
-        f"wandb did not take the table of all samples, {why}",
+    said = [line for line in done.stderr.splitlines() if not line.startswith("wandb: ")]
+    assert said[:2] == [
+        f"wandb did not take {what}, {why}" for what in ("the samples of step 40", "the table of all samples")
     ]
+    # Whether the client's own last words find room is a matter of bytes.
+    assert said[2:] in ([], [f"wandb did not take the end of the run, {why}"])
     assert status(Path("run"))["state"] == "finished"
     assert weights() == unbroken
 
