@@ -28,7 +28,7 @@ LADDER = {
     "schedule": "which falls along a cosine",
     "embedding": "and an embedding, a rate that falls",
     "dropout": "and dropout 0.3",
-    "weight decay": "and dropout, weight decay",
+    "weight decay": "and weight decay",
     "two layers": "that, with two layers",
     "512 cells": "that, with 512 cells instead of 256",
     "more text": "that, with the Grimms' tales too",
