@@ -27,9 +27,8 @@ from charrnn.model.evaluation import Loss, evaluate, fit_temperature, line_losse
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.disk import to_json
-from charrnn.outside.foreign import is_there
 from charrnn.outside.printable import in_json
-from charrnn.run.checkpoint import read_training
+from charrnn.run.checkpoint import training_of
 from charrnn.run.text import trained_text
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.documents import joined
@@ -70,9 +69,10 @@ class EvalOptions(ModelOptions, TextOptions):
         """A folder, what it says of its training if that is needed, its model and its vocabulary."""
         if self.split == "all":
             return folder, {}, *load_model(folder)
-        if not is_there(folder / "training.json"):
+        training = training_of(folder)
+        if training is None:
             raise ConfigError(f"{self.run} is a model alone, which does not say what its --split {self.split} is")
-        return folder, read_training(folder), *load_model(folder)
+        return folder, training, *load_model(folder)
 
 
 def main(args: Sequence[str]) -> int:

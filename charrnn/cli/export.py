@@ -20,12 +20,11 @@ from charrnn.errors import CheckpointError, UsageError
 from charrnn.model.folder import MODEL_FILES, load_model
 from charrnn.model.in_browser import rounding_cost
 from charrnn.model.lstm import CharLSTM
-from charrnn.outside.foreign import checked, is_there, open_file, shown
+from charrnn.outside.foreign import open_file, shown
 from charrnn.outside.printable import one_line
 from charrnn.play.offline import offline_page
-from charrnn.run.checkpoint import read_training
-from charrnn.run.schema import Config
-from charrnn.run.text import text_at_hand
+from charrnn.run.checkpoint import training_of
+from charrnn.run.text import corpora_of, text_at_hand
 from charrnn.text.vocab import Ids, Vocabulary
 
 LOG = logging.getLogger(__name__)
@@ -87,12 +86,8 @@ def make_page(name: str, source: Path, model: CharLSTM, vocab: Vocabulary) -> st
     """The page of the model in a folder, measured on what its run held out, if that is at hand."""
     corpora: list[str] = []
     held_out: Ids | None = None
-    if is_there(source / "training.json"):
-        training = read_training(source)
-        try:
-            corpora = checked(Config, training["config"]).corpus
-        except ValueError as error:
-            raise CheckpointError(f"{source / 'training.json'} cannot be read: config: {error}") from error
+    if (training := training_of(source)) is not None:
+        corpora = corpora_of(source, training)
         if text := text_at_hand(source, training, vocab):
             held_out = text.val
     cost = rounding_cost(model, vocab, held_out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,16 +16,16 @@ from charrnn.distributed.machine import share_of_cores
 from charrnn.errors import CheckpointError, UserError
 from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.outside.foreign import as_dict, checked, is_there, read, reason, shown
+from charrnn.outside.foreign import as_dict, is_there, read, reason, shown
 from charrnn.outside.printable import one_line
 from charrnn.report.page import render
 from charrnn.report.reading import MAX_CHARACTERS
-from charrnn.report.sections import Texts
+from charrnn.report.sections import Texts, bits
 from charrnn.run.checkpoint import read_training
 from charrnn.run.folder import METRICS, SAMPLES, write_text
 from charrnn.run.quality import quality_of
-from charrnn.run.schema import Config, Metrics, Sample, Status, read_rows
-from charrnn.run.text import trained_text
+from charrnn.run.schema import Metrics, Sample, Status, read_rows
+from charrnn.run.text import corpora_of, trained_text
 from charrnn.text.store import TokenStore
 from charrnn.text.vocab import Vocabulary
 
@@ -106,18 +105,14 @@ def facts(
     metrics: Sequence[dict[str, Any]], folder: Path, training: Mapping[str, Any], model: CharLSTM, vocab: Vocabulary
 ) -> dict[str, str]:
     """What the head of the page says."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    try:
-        corpora = checked(Config, training["config"]).corpus
-    except ValueError as error:
-        raise CheckpointError(f"{folder / 'training.json'} cannot be read: config: {error}") from error
+    shape = f"{model.num_layers} × {model.hidden_size} cells"
     found = {
-        "Text": " + ".join(corpora),
-        "Model": f"{model.num_layers} × {model.hidden_size} cells, {parameters:,} parameters, {len(vocab)} characters",
+        "Text": " + ".join(corpora_of(folder, training)),
+        "Model": f"{shape}, {model.num_parameters:,} parameters, {len(vocab)} characters",
     }
     if metrics:
         found["Trained"] = f"{metrics[-1]['epoch']:.3g} × through the text (epochs), {metrics[-1]['step']:,} steps"
-    loss = training["val_loss"]
-    measured = "" if loss is None else f", {loss / math.log(2):.2f} bits a character of validation text"
+    loss = bits(training["val_loss"])
+    measured = "" if loss is None else f", {loss:.2f} bits a character of validation text"
     found["Checkpoint shown"] = f"step {training['step']:,}{measured}"
     return found

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from charrnn.errors import ConfigError
 from charrnn.model.evaluation import Loss
 from charrnn.model.lstm import CharLSTM, State
-from charrnn.model.sampling import Sampling, draw
+from charrnn.model.sampling import Sampling, draw_own
 from charrnn.text.vocab import Vocabulary
 
 LEARNING_RATE = 5e-4
@@ -75,8 +75,7 @@ def usual_gradients(model: CharLSTM, vocab: Vocabulary) -> list[Tensor]:
     The paper takes training text, which a model folder comes without; the results differ by less than 0.1 %.
     """
     how = Sampling(length=OWN_LENGTH, temperature=1.0)
-    drawn = draw(model, vocab, [""] * OWN_TEXTS, seeds=range(OWN_TEXTS), how=how)
-    texts = np.stack([tokens_B for _, tokens_B, _ in drawn], axis=1)
+    texts = np.stack(list(draw_own(model, vocab, OWN_TEXTS, how)), axis=1)
     parameters = list(model.parameters())
     squares = [torch.zeros_like(parameter) for parameter in parameters]
     starts = range(0, OWN_LENGTH - SEGMENT, SEGMENT)

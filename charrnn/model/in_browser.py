@@ -18,7 +18,7 @@ from torch import Tensor
 from charrnn.errors import CheckpointError
 from charrnn.model.evaluation import Loss, evaluate
 from charrnn.model.lstm import CharLSTM
-from charrnn.model.sampling import Array, Sampling, draw
+from charrnn.model.sampling import Array, Sampling, draw_own
 from charrnn.model.shape import Shape
 from charrnn.outside.page import marked
 from charrnn.text.vocab import Ids, Vocabulary
@@ -137,8 +137,7 @@ def rounding_cost(model: CharLSTM, vocab: Vocabulary, held_out: Ids | None = Non
 
 def _own_text(model: CharLSTM, vocab: Vocabulary) -> Ids:
     how = Sampling(length=OWN_LENGTH, temperature=1.0)
-    steps = draw(model, vocab, [""] * OWN_TEXTS, seeds=range(OWN_TEXTS), how=how)
-    return np.stack([tokens_B for _, tokens_B, _ in steps], axis=1).ravel().astype(vocab.dtype)
+    return np.stack(list(draw_own(model, vocab, OWN_TEXTS, how)), axis=1).ravel().astype(vocab.dtype)
 
 
 def _check_numbers(model: CharLSTM) -> None:

@@ -138,6 +138,11 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
                 features_TBF = features_TBF * masks[layer]
         return self.output(features_TBF), (torch.cat(new_h), torch.cat(new_c))
 
+    @property
+    def num_parameters(self) -> int:
+        """How many weights there are; tied ones count once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
     def zero_state(self, num_rows: int) -> State:
         """The fresh state of ``num_rows`` rows, with which every evaluation and sample starts."""
         shape = (self.num_layers, num_rows, self.hidden_size)

@@ -314,6 +314,11 @@ def draw(
     return steps()
 
 
+def draw_own(model: CharLSTM | Weights, vocab: Vocabulary, number: int, how: Sampling) -> Iterator[Tokens]:
+    """So many texts of a model's own, from no prompt and the seeds 0, 1, 2, ...: after each step their next tokens."""
+    return (tokens for _, tokens, _ in draw(model, vocab, [""] * number, seeds=range(number), how=how))
+
+
 def _stops(vocab: Vocabulary, how: Sampling) -> tuple[str, ...]:
     """The stops as the model writes them; raises `VocabularyError` for one that it cannot write."""
     stops = tuple(map(vocab.normalized, how.stop))

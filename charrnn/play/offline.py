@@ -22,7 +22,7 @@ def offline_page(name: str, corpora: Sequence[str], model: CharLSTM, vocab: Voca
         "name": name,
         "corpora": corpora,
         "shape": model,
-        "num_weights": sum(weight.numel() for weight in model.parameters()),
+        "num_weights": model.num_parameters,
         "num_characters": len(vocab.characters),
         "cost": cost,
         "file": model_in_browser(model, vocab) | {"length": LENGTH},

@@ -47,9 +47,4 @@ def render(
         values["copied"] = sections.copied(texts_written, vocab, texts, reading)
         values["surprise"] = sections.surprise(reading, vocab)
         values["cells"] = sections.cells(reading, vocab, model.hidden_size)
-    return render_page("charrnn.report", "page", values, [script()], bits=sections.bits, signed=signed)
-
-
-def signed(value: float) -> str:
-    """A number with its sign, to two places."""
-    return f"{value:+.2f}".replace("-", "−")
+    return render_page("charrnn.report", "page", values, [script()], bits=sections.bits, signed=sections.signed)

@@ -130,6 +130,11 @@ def bits(nats: float | None) -> float | None:
     return None if nats is None else nats / math.log(2)
 
 
+def signed(value: float) -> str:
+    """A number with its sign, to two places."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def side_by_side(samples: Sequence[Row]) -> dict[float, list[Row]]:
     """For each temperature its samples from some of the steps, the first and the last among them.
 
@@ -230,7 +235,7 @@ def _bar(share: float) -> str:
 
 def for_own_sentence(model: CharLSTM, vocab: Vocabulary) -> dict[str, Any] | str:
     """The model itself, in 8 bits, for the box that reads a reader's own sentence; or why there is none."""
-    size = sum(weight.numel() for weight in model.parameters()) * 4 / 3  # as base64
+    size = model.num_parameters * 4 / 3  # as base64
     if size > MAX_MODEL:
         return f"with the model in it, the page would have {size / 1e6:.1f} MB more"
     try:
@@ -263,7 +268,7 @@ def cells(reading: Reading, vocab: Vocabulary, hidden_size: int) -> dict[str, An
         values = reading.cells_NC[:, cell.cell]
         deviations = (values[part] - values.mean()) / (values.std() or 1.0)
         shades = np.clip((deviations * SHADES / 2).round(), -SHADES, SHADES).astype(int)
-        notes = [f"{value:+.2f}".replace("-", "−") for value in values[part].tolist()]
+        notes = map(signed, values[part].tolist())
         return list(zip(shades.tolist(), text[part], notes, strict=True))
 
     in_order = np.round(127 * reading.cells_NC[browsed, [cell.cell for cell in found]].T).astype(np.int8)

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from charrnn.model.lstm import CharLSTM
-from charrnn.model.sampling import Sampling, draw
+from charrnn.model.sampling import Sampling, draw_own
 from charrnn.text.vocab import Vocabulary
 
 NUM_TEXTS = 20
@@ -22,10 +22,9 @@ _RESAMPLINGS = 2000
 
 def write_texts(model: CharLSTM, vocab: Vocabulary, temperature: float) -> list[str]:
     """So many texts of a model, from a fresh state and the seeds 0, 1, 2, ..."""
-    how = Sampling(length=LENGTH, temperature=temperature)
-    steps = draw(model, vocab, [""] * NUM_TEXTS, seeds=range(NUM_TEXTS), how=how)
-    bar = tqdm(steps, f"writing at temperature {temperature:g}", LENGTH, disable=None, leave=False)
-    return [vocab.decode(tokens) for tokens in np.transpose([tokens_B for _, tokens_B, _ in bar])]
+    drawn = draw_own(model, vocab, NUM_TEXTS, Sampling(length=LENGTH, temperature=temperature))
+    bar = tqdm(drawn, f"writing at temperature {temperature:g}", LENGTH, disable=None, leave=False)
+    return [vocab.decode(tokens) for tokens in np.stack(list(bar), axis=1)]
 
 
 def pieces_of(text: str) -> list[str]:

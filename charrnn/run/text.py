@@ -16,9 +16,9 @@ from typing import Any
 
 from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import from_saved
-from charrnn.errors import CorpusError, UserError
-from charrnn.outside.foreign import inside, read, reason, regular, shown
-from charrnn.run.schema import Store
+from charrnn.errors import CheckpointError, CorpusError, UserError
+from charrnn.outside.foreign import checked, inside, read, reason, regular, shown
+from charrnn.run.schema import Config, Store
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.opening import open_text
 from charrnn.text.plugins import Corpora
@@ -60,6 +60,14 @@ def _store_settings(config: TrainConfig) -> StoreSettings:
         "test_fraction": test_fraction,
         "normalize": None if config.normalize == "none" else config.normalize,
     }
+
+
+def corpora_of(folder: Path, training: Mapping[str, Any]) -> list[str]:
+    """The corpora that a checkpoint with that training.json names; raises `CheckpointError` if it is no such thing."""
+    try:
+        return checked(Config, training["config"]).corpus
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'training.json'} cannot be read: config: {error}") from error
 
 
 def trained_text(

@@ -219,7 +219,7 @@ def begin(job: Job, newest: Path | None, outlook: Sequence[str] = ()) -> None:
         f"{counted(each.characters, 'character')}, {each.unknown_share:.4%} <unk>"
         for each in job.store.corpora
     }
-    size = {"parameters": sum(each.numel() for each in job.model.parameters()), "vocab_size": len(job.store.vocab)}
+    size = {"parameters": job.model.num_parameters, "vocab_size": len(job.store.vocab)}
     settings = {**config.model_dump(), **size, **versions(), **about}
     job.tracker.start(config.project, config.run_name or run.path.name, settings)
     write_text(run.path / "vocab.json", job.store.vocab.to_json())
@@ -238,11 +238,10 @@ def announce(job: Job, newest: Path | None) -> None:
         use = {"train": "", "val": " (to validate)", "test": " (for a test)"}[corpus.split]
         size = f"{counted(corpus.documents, 'document')}, {counted(corpus.characters, 'character')}{unknown}"
         job.terminal.say(f"{corpus.spec}{use}: {size}, the first line: {corpus.first_line}")
-    parameters = sum(parameter.numel() for parameter in job.model.parameters())
     threads, each = counted(torch.get_num_threads(), "thread"), " each" if job.accelerator.num_processes > 1 else ""
     job.terminal.say(
         f"{counted(len(job.store.train), 'character')} to train on, {len(job.store.val):,} to validate, "
-        f"{len(job.store.vocab)} different; {counted(parameters, 'parameter')}; "
+        f"{len(job.store.vocab)} different; {counted(job.model.num_parameters, 'parameter')}; "
         f"{counted(job.accelerator.num_processes, 'process', 'processes')} on {job.device.type}"
         + (f", {threads}{each}" if job.device.type == "cpu" else _arithmetic(job))
     )
