@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,25 +68,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_page(browser: Any) -> Iterator[Open]:
-    """Opens a page from disk; at the end nothing must have gone wrong in it, nor anything else been asked for."""
-    contexts, complaints = [], []
-
-    def opened(story: Path, **settings: Any) -> Any:
-        context = browser.new_context(**settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: request.url == story.as_uri() or complaints.append(request.url))
-        page.goto(story.as_uri())
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
+def open_page(open_address: Open) -> Open:
+    """Opens a page from disk."""
+    return lambda story, **settings: open_address(story.as_uri(), **settings)
 
 
 def write(page: Any, beginning: str = "") -> None:

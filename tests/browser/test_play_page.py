@@ -36,26 +36,15 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def open_page(browser: Any, url: str) -> Iterator[Open]:
-    """Opens the page; at the end nothing must have gone wrong in it, nor any other server been asked."""
-    contexts, complaints = [], []
+def open_page(open_address: Open, url: str) -> Open:
+    """Opens the page, which may ask its own server."""
 
     def opened(**settings: Any) -> Any:
-        context = browser.new_context(**settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: request.url.startswith((url, "data:")) or complaints.append(request.url))
-        page.goto(url)
+        page = open_address(url, url, "data:", **settings)
         page.get_by_role("button", name="Write").wait_for()
         return page
 
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    return opened
 
 
 def press(page: Any, name: str) -> None:

@@ -20,6 +20,7 @@ from platformdirs import user_cache_path
 import charrnn
 from charrnn.cli import COMMANDS, main
 from charrnn.model.folder import save_model
+from tests.cli.conftest import Output, error, output
 from tests.conftest import SMALL, make_text, program, rows_of, train_here
 
 VAL_FRACTION = "0.2"
@@ -47,25 +48,6 @@ def run_dir(text: Path) -> Path:
         more = ("--tracker", "none", "--val-fraction", VAL_FRACTION, "--corpus", f"files:{text}", "--run-dir", folder)
         assert train_here(*SMALL, *flags, *more) == 0
     return folder
-
-
-Output = pytest.CaptureFixture[str]
-
-
-def output(capsys: Output, *args: str | Path) -> str:
-    """What a command writes that succeeds."""
-    assert main(list(map(str, args))) == 0
-    return capsys.readouterr().out
-
-
-def error(capsys: Output, *args: str | Path) -> str:
-    """The one line that a command fails with."""
-    assert main(list(map(str, args))) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 @pytest.mark.parametrize("args", [[], ["-h"], ["--help"]])

@@ -16,11 +16,10 @@ from charrnn.cli import main
 from charrnn.cli.sample import SampleOptions
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.model.items import TooFewError
+from tests.cli.conftest import Output, error, output
 from tests.conftest import SMALL, program, train_here
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-Output = pytest.CaptureFixture[str]
 
 
 def make_names() -> list[str]:
@@ -47,22 +46,6 @@ def run_dir(names: Path) -> Path:
         flags = ("--max-steps", "150", "--learning-rate", "0.02", "--sample-length", "0", "--tracker", "none")
         assert train_here(*SMALL, *flags, "--corpus", f"files:{names}", "--run-dir", folder) == 0
     return folder
-
-
-def output(capsys: Output, *args: str | Path) -> str:
-    """What a command writes that succeeds."""
-    assert main(list(map(str, args))) == 0
-    return capsys.readouterr().out
-
-
-def error(capsys: Output, *args: str | Path) -> str:
-    """The one line that a command fails with before it has written anything."""
-    assert main(list(map(str, args))) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def test_a_text_ends_before_a_stop_as_a_shell_can_give_it(run_dir: Path, capsys: Output) -> None:
