@@ -26,6 +26,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from charrnn.training.planning import peak_rate
+
 THREADS = 1.7
 """Processor seconds of one thread that count as a second."""
 GRID = [
@@ -89,9 +91,9 @@ def done(program: str, *args: str) -> str:
     return result.stdout
 
 
-def of_grid(point: dict[str, float]) -> list[str]:
+def of_grid(point: dict[str, Any]) -> list[str]:
     """The flags of a point of the grid."""
-    rate = point["rate"] * 4e-3 * (512 / point["hidden_size"]) ** 0.7
+    rate = point["rate"] * peak_rate(point["hidden_size"], 16 * 32)
     values = {"--hidden-size": point["hidden_size"], "--dropout": point["dropout"], "--learning-rate": f"{rate:.2g}"}
     return [str(part) for pair in values.items() for part in pair]
 

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from picture import STYLE, curve, text_at
+from picture import curve, svg, text_at
 
 WIDTH, HEIGHT = 520, 420
 LEFT, RIGHT, TOP, BOTTOM = 48, 350, 52, 370
@@ -64,16 +64,8 @@ def picture(texts: dict[str, list[tuple[float, float]]]) -> str:
         parts += [curve((x(minutes), y(loss)) for minutes, loss in ends)]
         parts += [f'<circle cx="{x(minutes):.1f}" cy="{y(loss):.1f}" r="3.5"/>' for minutes, loss in ends]
         parts += [text_at(RIGHT + 10, height, name)]
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-            "<title>The loss of planned runs against their minutes: larger texts gain more from more minutes</title>",
-            f"<style>{STYLE}</style>",
-            f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="10"/>',
-            *parts,
-            "</svg>\n",
-        ]
-    )
+    title = "The loss of planned runs against their minutes: larger texts gain more from more minutes"
+    return svg(WIDTH, HEIGHT, title, parts)
 
 
 if __name__ == "__main__":

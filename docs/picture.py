@@ -51,6 +51,20 @@ def text_at(x: float, y: float, text: str, style: str = "") -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}" class="{style}" xml:space="preserve">{escape(shown)}</text>'
 
 
+def svg(width: int, height: int, title: str, parts: Iterable[str]) -> str:
+    """A picture of so many units, with its parts on a sheet of paper."""
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
+            f"<title>{escape(title)}</title>",
+            f"<style>{STYLE}</style>",
+            f'<rect x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="10"/>',
+            *parts,
+            "</svg>\n",
+        ]
+    )
+
+
 def curve(points: Iterable[tuple[float, float]], style: str = "") -> str:
     """A line through points."""
     return f'<path class="{style}" d="M{" L".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>'
@@ -119,16 +133,7 @@ def picture(run: Path) -> str:
         parts += [text_at(left + 26, top, f"step {row['step']:,}, epoch {row['epoch']:.1f}", "faint")]
         for number, line in enumerate(shown_lines(row)):
             parts += [text_at(left, top + 20 + number * 17, line, "code")]
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-            f"<title>{escape(title)}: the loss falls, and four samples get better</title>",
-            f"<style>{STYLE}</style>",
-            f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="10"/>',
-            *parts,
-            "</svg>\n",
-        ]
-    )
+    return svg(WIDTH, HEIGHT, f"{title}: the loss falls, and four samples get better", parts)
 
 
 if __name__ == "__main__":

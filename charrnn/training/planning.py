@@ -217,9 +217,14 @@ def temptation(config: TrainConfig, task: Task) -> float:
     return config.epochs * math.sqrt(_num_weights(config, config.hidden_size) * config.thin / task.train)
 
 
+def peak_rate(size: int, num_characters: int) -> float:
+    """The learning rate that suits a model of so many cells, which reads so many characters a step."""
+    return 4e-3 * (512 / size) ** 0.7 * (num_characters / 512) ** 0.2
+
+
 def regularisation(config: TrainConfig, task: Task) -> dict[str, object]:
     """Dropout, DropConnect, learning rate, schedule and weight decay of a model that reads a text so often."""
-    rate = 4e-3 * (512 / config.hidden_size) ** 0.7 * (config.batch_size * config.seq_length / 512) ** 0.2
+    rate = peak_rate(config.hidden_size, config.batch_size * config.seq_length)
     rate *= FINE_TUNING if config.init_from else 1.0
     often = config.epochs >= DROP_CONNECT_EPOCHS and config.hidden_size >= 512
     return {

@@ -8,6 +8,7 @@ import json
 import re
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from charrnn.model.lstm import CharLSTM
 from charrnn.play.offline import offline_page
 from charrnn.text.vocab import Vocabulary
 
+ROOT = Path(__file__).parents[2]
 HOSTILE = "</script><script>document.title='owned'</script>\"'<img src=x onerror=alert(1)>&amp;{{ 7 }}"
 STRANGE = "\x1b\x85\u2028\u202e\u2066\ud83d"
 COST = Cost(Loss(1.25, 5000), Loss(1.2512, 5000), on_own_text=False)
@@ -99,3 +101,10 @@ def test_it_says_what_was_measured_and_on_what(on_own_text: bool) -> None:
 def test_it_says_what_it_learned_from_if_that_is_known() -> None:
     assert "has read files:a.txt and gutenberg:11 and learned" in said(make(corpora=("files:a.txt", "gutenberg:11")))
     assert "has read some text and learned" in said(make())
+
+
+def test_the_page_of_the_docs_is_what_export_writes_today() -> None:
+    page = (ROOT / "docs/story.html").read_text(encoding="utf-8")
+    parts = ("model/lstm.js", "outside/templates/base.css", "play/templates/offline.css", "play/templates/offline.js")
+    for part in parts:
+        assert (ROOT / "charrnn" / part).read_text(encoding="utf-8") in page, f"{part} has changed: make the page anew"
