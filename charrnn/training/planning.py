@@ -219,7 +219,7 @@ def temptation(config: TrainConfig, task: Task) -> float:
 
 def peak_rate(size: int, num_characters: int) -> float:
     """The learning rate that suits a model of so many cells, which reads so many characters a step."""
-    return 4e-3 * (512 / size) ** 0.7 * (num_characters / 512) ** 0.2
+    return 4e-3 * math.pow(512 / size, 0.7) * math.pow(num_characters / 512, 0.2)
 
 
 def regularisation(config: TrainConfig, task: Task) -> dict[str, object]:
