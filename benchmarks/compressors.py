@@ -24,7 +24,7 @@ from charrnn.model.dynamic import evaluate_dynamically
 from charrnn.model.evaluation import Loss, evaluate
 from charrnn.model.folder import load_model
 from charrnn.run.baselines import bits_after, bzip2, xz
-from charrnn.run.checkpoint import find_model
+from charrnn.run.finding import find_model
 from charrnn.text.corpus import CorpusSpec
 from charrnn.text.plugins import Corpora
 from charrnn.text.store_builder import build_store

@@ -34,7 +34,8 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CheckpointError, CorpusError
-from charrnn.run.checkpoint import checkpoints, verify
+from charrnn.run.checkpoint import verify
+from charrnn.run.finding import checkpoints
 from charrnn.text.store import digest_of, open_store
 
 SHUTDOWN = 0x8004587D

@@ -17,7 +17,8 @@ from charrnn.model.items import Item, write_items
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import SamplingKeywords, generate, generate_all
 from charrnn.outside.output import guarded, warnings_in_lines
-from charrnn.run.checkpoint import read_chosen, training_of
+from charrnn.run.checkpoint import training_of
+from charrnn.run.finding import read_chosen
 from charrnn.run.text import Consent, text_of_model
 from charrnn.text.vocab import Vocabulary
 

@@ -31,7 +31,7 @@ from charrnn.outside.foreign import as_dict
 from charrnn.outside.output import guarded, log_to_stderr, tell
 from charrnn.outside.printable import quoted
 from charrnn.run.baselines import record_baselines
-from charrnn.run.checkpoint import find_whole
+from charrnn.run.finding import find_whole
 from charrnn.run.folder import METRICS, RunFolder
 from charrnn.run.quality import quality_of
 from charrnn.run.schema import Metrics, read_rows

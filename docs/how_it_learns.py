@@ -30,8 +30,10 @@ from torch import Tensor
 
 import charrnn
 from charrnn.model.lstm import CharLSTM, State
-from charrnn.model.sampling import Stepper, probabilities
-from charrnn.run.checkpoint import read_chosen, read_training
+from charrnn.model.sampling import probabilities
+from charrnn.model.stepper import Stepper
+from charrnn.run.checkpoint import read_training
+from charrnn.run.finding import read_chosen
 from charrnn.run.text import Consent, trained_text
 from charrnn.training.rows import RowBatches
 

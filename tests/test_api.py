@@ -204,6 +204,7 @@ FIT = "import charrnn\ncharrnn.fit('noisy:some', plugin=['noisy'], max_steps=2, 
 FIT += f"{SMALL})\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "said"),
     [

@@ -94,7 +94,8 @@ def assert_close(one: Path, other: Path, tolerance: float) -> None:
     assert samples[0] == samples[1] != []
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=SLOW), pytest.param(4, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("processes", [2, 3, 4])
 def test_any_number_of_processes_trains_alike(processes: int, unbroken: Callable[[int], Path]) -> None:
     assert_close(unbroken(1), unbroken(processes), 1e-5)
 
@@ -166,6 +167,7 @@ def test_a_run_goes_on_with_other_numbers_of_processes(
     assert_close(unbroken(1), tmp_path / "run", 1e-5)
 
 
+@SLOW
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
 def test_a_signal_saves_and_ends_with_a_code_of_its_own(
     name: str, text_file: Path, tmp_path: Path, unbroken: Callable[[int], Path]
@@ -218,6 +220,7 @@ def trainers(process: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in listing.split()]
 
 
+@SLOW
 def test_a_signal_to_any_process_stops_all_of_them(text_file: Path, tmp_path: Path) -> None:
     flags = (*FLAGS, "--corpus", f"files:{text_file}", "--run-dir", tmp_path / "run")
     process = start(torchrun(2), *flags)
@@ -228,6 +231,7 @@ def test_a_signal_to_any_process_stops_all_of_them(text_file: Path, tmp_path: Pa
     assert status(tmp_path / "run")["state"] == "preempted"
 
 
+@SLOW
 def test_a_trainer_whose_launcher_died_saves_and_ends(text_file: Path, tmp_path: Path) -> None:
     flags = (*FLAGS, "--corpus", f"files:{text_file}", "--max-steps", "100000", "--run-dir", tmp_path / "run")
     process = start(ACCELERATE, *flags)
@@ -323,6 +327,7 @@ def test_two_hundred_kills(text_file: Path, tmp_path: Path) -> None:
     harness(2, 200, 3, text_file, tmp_path, steps=100)
 
 
+@SLOW
 def test_processes_that_begin_with_different_models_do_not_train(
     text_file: Path, tmp_path: Path, unbroken: Callable[[int], Path]
 ) -> None:

@@ -111,6 +111,7 @@ def test_local_sh_starts_one_job_of_so_many_processes(flags: list[str]) -> None:
     assert processes_of(run_dir) == 2
 
 
+@pytest.mark.slow
 def test_local_sh_without_a_number_starts_one_process_and_passes_a_signal_on(flags: list[str]) -> None:
     flags += ["--max-steps", "1000000", "--log-every", "1", "--run-dir", "run"]
     process = start([str(LAUNCH / "local.sh")], *flags)

@@ -216,6 +216,7 @@ def test_the_text_is_read_once_for_runs_that_share_it(train: Train, text_file: P
     assert len(list((tmp_path / "cache" / "charrnn" / "stores").glob("*/store.json"))) == 2
 
 
+@pytest.mark.slow
 def test_the_default_job_uses_all_cores(text_file: Path) -> None:
     flags = [
         flag for flag in quiet(text_file, "--max-steps", "3", "--run-dir", "run") if flag not in ("--num-threads", "1")
@@ -342,6 +343,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
     assert all(bool(torch.isfinite(weight).all()) for weight in weights)
 
 
+@pytest.mark.slow
 def test_fewer_rows_than_processes_are_refused(text_file: Path) -> None:
     done = run(torchrun(2), *quiet(text_file, "--batch-size", "1", "--run-dir", "run"), code=1)
     assert "--batch-size 1 has fewer rows than the job has processes: use 2 or more" in done.stderr
@@ -349,6 +351,7 @@ def test_fewer_rows_than_processes_are_refused(text_file: Path) -> None:
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_accelerate_that_starts_one_process_of_two_is_refused(text_file: Path) -> None:
     launcher = [program("accelerate"), "launch", "--cpu", "--num_processes", "2", "-m", "charrnn.train"]
     done = run(launcher, *quiet(text_file, "--run-dir", "run"), code=1)
@@ -378,6 +381,7 @@ for name, value in json.loads(sys.argv[1]).items():
 """
 
 
+@pytest.mark.slow
 def test_what_accelerate_is_asked_for_and_would_not_happen_is_refused(text_file: Path) -> None:
     asked = json.dumps({name: value for name, (value, _) in UNWANTED.items()})
     ask = ["env", "CUDA_VISIBLE_DEVICES=", sys.executable, "-c", ASK_EACH, asked]
@@ -404,6 +408,7 @@ def test_resuming_in_other_circumstances_is_said(
     ]
 
 
+@pytest.mark.slow
 def test_bf16_is_refused_in_one_line_where_the_processor_has_none(text_file: Path) -> None:
     # The instruction sets that oneDNN may use can be limited, which makes any processor an old one; what the launcher
     # sets for --mixed_precision is set without it.
@@ -482,6 +487,7 @@ def test_the_package_builds_with_its_plugins(tmp_path: Path) -> None:
     assert any(name.endswith("plugins/gutenberg/book.py") for name in names)
 
 
+@pytest.mark.slow
 def test_fine_tuning_that_was_killed_early_starts_from_the_model_again(train: Train, text_file: Path) -> None:
     assert train(*quiet(text_file, "--epochs", "2", "--run-dir", "base")) == 0
     flags = ("--corpus", f"files:{text_file}", "--tracker", "none", "--batch-size", "8", "--num-threads", "1")

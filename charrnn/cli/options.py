@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from charrnn.config.options import Group, Options, Repeated
-from charrnn.run.checkpoint import read_chosen
+from charrnn.run.finding import read_chosen
 
 T = TypeVar("T")
 

@@ -19,7 +19,8 @@ from charrnn.cli.prompts import read_prompt, read_prompts
 from charrnn.config.options import AtLeast0, AtLeast1, Repeated
 from charrnn.distributed.machine import one_blas_thread
 from charrnn.model.folder import load_weights
-from charrnn.model.sampling import Sampling, SamplingKeywords, Weights, generate_all, write
+from charrnn.model.sampling import Sampling, SamplingKeywords, generate_all, write
+from charrnn.model.stepper import Weights
 from charrnn.outside.disk import to_json
 from charrnn.outside.output import takes_colors
 from charrnn.outside.printable import in_json, printable

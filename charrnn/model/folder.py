@@ -17,7 +17,7 @@ from charrnn.text.vocab import Vocabulary
 # torch takes more than a second to import: `charrnn sample`, which needs the weights alone, must not wait for it.
 if TYPE_CHECKING:
     from charrnn.model.lstm import CharLSTM
-    from charrnn.model.sampling import Weights
+    from charrnn.model.stepper import Weights
 
 MODEL_FILES = ("config.json", "model.safetensors", "vocab.json", "README.md")
 

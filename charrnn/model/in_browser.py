@@ -18,8 +18,9 @@ from torch import Tensor
 from charrnn.errors import CheckpointError
 from charrnn.model.evaluation import Loss, evaluate
 from charrnn.model.lstm import CharLSTM
-from charrnn.model.sampling import Array, Sampling, draw_own
+from charrnn.model.sampling import Sampling, draw_own
 from charrnn.model.shape import Shape
+from charrnn.model.stepper import Array
 from charrnn.outside.page import marked
 from charrnn.text.vocab import Ids, Vocabulary
 

@@ -10,7 +10,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Unpack
 
 from charrnn.errors import ConfigError, UserError
-from charrnn.model.sampling import STREAMS, Sampling, SamplingKeywords, Weights, draw, scores
+from charrnn.model.sampling import STREAMS, Sampling, SamplingKeywords, draw, scores
+from charrnn.model.stepper import Weights
 from charrnn.text.search import found_in
 from charrnn.text.vocab import Ids, Vocabulary
 

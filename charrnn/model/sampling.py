@@ -1,13 +1,8 @@
-"""Sampling: streams of characters from a model, stepped side by side in NumPy, without torch.
-
-One character at a time an LSTM step is a single matrix-vector product, and the overhead of a framework's operators
-costs more than the arithmetic; so the weights are taken out once, the embedding and the input matrix of the first
-layer folded into one table with a row per character.
-"""
+"""Sampling: streams of characters from a model, drawn side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
 
 import numpy as np
@@ -16,98 +11,14 @@ from pydantic import Field, field_validator
 
 from charrnn.config.options import AtLeast0, NotNegative, Number, Options, Repeated
 from charrnn.errors import CheckpointError, ConfigError, VocabularyError
+from charrnn.model.stepper import Array, Stepper, Tokens, Weights
 from charrnn.text.vocab import Vocabulary, named
 
 if TYPE_CHECKING:
     from charrnn.model.lstm import CharLSTM
 
-Array = npt.NDArray[np.float32]
-Tokens = npt.NDArray[np.integer]
-Weights = Mapping[str, Array]
-"""The weights of a `CharLSTM` by their names."""
-
 STREAMS = 64
 """Texts that are written side by side where many are asked for: more would hardly be faster."""
-
-# Of a model that has diverged `draw` says in a line that it gives no numbers.
-_QUIETLY = np.errstate(over="ignore", invalid="ignore")
-
-
-class Stepper:
-    """A model's weights as NumPy arrays, and the state of all streams of text that it reads side by side."""
-
-    @_QUIETLY
-    def __init__(self, model: CharLSTM | Weights) -> None:
-        if isinstance(model, Mapping):
-            weights = model
-        else:
-            weights = {name: weight.detach().float().cpu().numpy() for name, weight in model.state_dict().items()}
-        layers = [f"lstms.{layer}" for layer in range(sum(name.endswith(".weight_hh_l0") for name in weights))]
-        self._recurrent = [_by_gate(weights[f"{layer}.weight_hh_l0"].T) for layer in layers]
-        self._inputs = [_by_gate(weights[f"{layer}.weight_ih_l0"].T) for layer in layers]
-        self._biases = [_by_gate(weights[f"{layer}.bias_ih_l0"] + weights[f"{layer}.bias_hh_l0"]) for layer in layers]
-        embedding = weights.get("embedding.weight")
-        self._table = self._biases[0] + (self._inputs[0] if embedding is None else embedding @ self._inputs[0])
-        # A file has tied weights once, as the embedding.
-        self._output = np.array(weights.get("output.weight", embedding), order="F").T
-        self._output_bias = np.array(weights["output.bias"])
-        self._begin()
-
-    def _begin(self) -> None:
-        """One stream, in a fresh state."""
-        self._h = [np.zeros((1, len(recurrent)), dtype=np.float32) for recurrent in self._recurrent]
-        self._c = list(self._h)
-
-    def read(self, texts: Sequence[Tokens]) -> Array:
-        """Begins a stream for each text, which it reads, and returns the logits of what comes next, shape (B, V).
-
-        Texts that are the same are read once.
-        """
-        ends: dict[bytes, tuple[list[Array], list[Array], Array]] = {}
-        for text in texts:
-            if text.tobytes() not in ends:
-                self._begin()
-                for token in text:
-                    logits_1V = self.step(token[np.newaxis])
-                ends[text.tobytes()] = self._h, self._c, logits_1V
-        h, c, logits = zip(*(ends[text.tobytes()] for text in texts), strict=True)
-        self._h, self._c = ([np.concatenate(layer) for layer in zip(*each, strict=True)] for each in (h, c))
-        logits_BV: Array = np.concatenate(logits)
-        return logits_BV
-
-    def keep(self, streams: npt.NDArray[np.bool_]) -> None:
-        """Drops all other streams."""
-        self._h, self._c = ([layer[streams] for layer in each] for each in (self._h, self._c))
-
-    @_QUIETLY
-    def step(self, tokens_B: Tokens) -> Array:
-        """Reads one token in each of B streams and returns the logits of the next, shape (B, V).
-
-        One stream in a fresh state becomes B of them.
-        """
-        gates = self._table[tokens_B]
-        for layer, recurrent in enumerate(self._recurrent):
-            if layer > 0:
-                gates = self._h[layer - 1] @ self._inputs[layer] + self._biases[layer]
-            gates += self._h[layer] @ recurrent
-            np.tanh(gates, out=gates)
-            size = len(recurrent)
-            sigmoids, cell = gates[:, :-size], gates[:, -size:]
-            sigmoids *= 0.5
-            sigmoids += 0.5
-            self._c[layer] = sigmoids[:, size : 2 * size] * self._c[layer] + sigmoids[:, :size] * cell
-            self._h[layer] = sigmoids[:, 2 * size :] * np.tanh(self._c[layer])
-        logits: Array = self._h[-1] @ self._output + self._output_bias
-        return logits
-
-
-def _by_gate(weights: Array) -> Array:
-    """torch's gates along the last axis (input, forget, cell, output), with the cell last and the others halved.
-
-    One tanh then serves all four: the logistic function is (1 + tanh(x / 2)) / 2, and halving is exact.
-    """
-    input_gate, forget_gate, cell, output_gate = np.split(weights, 4, axis=-1)
-    return np.concatenate([input_gate / 2, forget_gate / 2, output_gate / 2, cell], axis=-1)
 
 
 def probabilities(

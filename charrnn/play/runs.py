@@ -12,7 +12,8 @@ from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import generate
 from charrnn.outside.foreign import as_dict, checked, is_there, shown
-from charrnn.run.checkpoint import TRAINING_FILES, read_chosen, read_training
+from charrnn.run.checkpoint import TRAINING_FILES, read_training
+from charrnn.run.finding import read_chosen
 from charrnn.run.folder import METRICS
 from charrnn.run.quality import quality_of
 from charrnn.run.schema import Config, Metrics, read_rows

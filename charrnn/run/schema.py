@@ -44,7 +44,8 @@ class Training(Format):
     scaler: dict[Text, float] | None = None
     config: dict[Text, Any] = Field(default_factory=dict)
     """As it was written; `from_saved` checks it."""
-    circumstances: dict[Text, str | int | float] = Field(default_factory=dict)
+    circumstances: dict[Text, str | int | float | None] = Field(default_factory=dict)
+    """None is what does not matter there, such as the threads where a GPU computes."""
 
 
 class Config(Strict):

@@ -12,17 +12,18 @@ from accelerate import Accelerator
 from charrnn import __version__
 from charrnn.config.settings import TrainConfig
 from charrnn.distributed.stopping import StopRequest
+from charrnn.distributed.summation import summation_of
 from charrnn.model.lstm import CharLSTM
 from charrnn.run.folder import RunFolder
 from charrnn.run.terminal import Terminal
-from charrnn.run.trackers import Tracker
+from charrnn.run.tracker import Tracker
 from charrnn.text.store import TokenStore
 from charrnn.training.captured import CapturedStep
 from charrnn.training.optimizer import learning_rate_at, make_optimizer
 from charrnn.training.randomness import derived_seed
 from charrnn.training.rows import RowBatches
 from charrnn.training.state import TrainingState
-from charrnn.training.step import Learner
+from charrnn.training.step import NUMBERS, Learner
 
 
 @dataclass(frozen=True)
@@ -131,16 +132,18 @@ def make_learner(accelerator: Accelerator, model: CharLSTM, config: TrainConfig)
         config.weight_decay,
         capturable=config.cuda_graphs,
     )
-    return Learner(accelerator, model, optimizer)
+    return Learner(accelerator, model, optimizer, summation_of(accelerator, model.num_parameters + NUMBERS))
 
 
-def circumstances(accelerator: Accelerator) -> dict[str, object]:
+def circumstances(learner: Learner) -> dict[str, object]:
     """What the last digits of a result depend on besides the settings."""
+    accelerator = learner.accelerator
     device = accelerator.device.type
     return {
         "processes": accelerator.num_processes,
         "device": device,
         "mixed precision": accelerator.mixed_precision,
+        "sums": learner.summation.way if accelerator.num_processes > 1 else None,
         "threads": torch.get_num_threads() if device == "cpu" else None,
         **versions(),
     }

@@ -22,7 +22,7 @@ from charrnn.model.folder import load_model
 from charrnn.model.growing import take_weights
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.printable import counted, quoted
-from charrnn.run import checkpoint
+from charrnn.run import checkpoint, finding
 from charrnn.run.folder import CONFIG, SAMPLES, RunFolder, new_run_folder, read_json, whole_rows, write_text
 from charrnn.run.terminal import Terminal
 from charrnn.run.text import run_text
@@ -117,7 +117,7 @@ def claim(run: RunFolder, config: TrainConfig) -> Earlier:
     config = as_begun(config, saved)
     for change in check_resumed(with_shape(config, saved) if config.init_from else config, saved):
         LOG.warning("resuming with %s", change)
-    newest = checkpoint.latest(run.checkpoints)
+    newest = finding.latest(run.checkpoints)
     if newest is None:
         LOG.warning("%s has no checkpoint yet: starting afresh", run.path)
     return Earlier(saved, newest)
@@ -148,7 +148,7 @@ def read_inputs(config: TrainConfig, run_dir: Path, earlier: Earlier) -> tuple[I
         if config.init_from or config.vocab:
             vocab = Vocabulary.load(run_dir / "vocab.json")
     elif config.init_from:
-        model, vocab = checkpoint.read_chosen(Path(config.init_from), "best", load_model)
+        model, vocab = finding.read_chosen(Path(config.init_from), "best", load_model)
         config = with_shape(config, model)
     elif config.vocab:
         vocab = Vocabulary.load(Path(config.vocab))
@@ -206,9 +206,9 @@ def begin(job: Job, newest: Path | None, outlook: Sequence[str] = ()) -> None:
     """
     run, config = job.run, job.config
     training = checkpoint.read_training(newest) if newest else {"files": {}, "circumstances": {}}
-    for name, now in circumstances(job.accelerator).items():
+    for name, now in circumstances(job.learner).items():
         before = training["circumstances"].get(name, now)
-        if now != before:
+        if now != before and None not in (now, before):
             LOG.warning("resuming with %s %s (it was %s): the last digits may differ", name, now, before)
     told_until = run.last_step()
     run.cut_back(training["files"])

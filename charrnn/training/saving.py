@@ -10,7 +10,7 @@ from charrnn.errors import CheckpointError
 from charrnn.model.card import model_card
 from charrnn.model.evaluation import Loss
 from charrnn.model.folder import restore_model
-from charrnn.run import checkpoint
+from charrnn.run import checkpoint, finding
 from charrnn.training.job import Job, circumstances
 
 
@@ -24,11 +24,11 @@ def save(job: Job, loss: Loss | None) -> None:
             "files": job.run.lengths(),
             "text": job.store.digest,
             "config": job.config.model_dump(),
-            "circumstances": circumstances(job.accelerator),
+            "circumstances": circumstances(job.learner),
         }
         card = model_card(job.config.corpus, job.state.step, loss)
         checkpoint.save_checkpoint(job.run.checkpoints, job.model, job.store.vocab, card, state | about)
-        checkpoint.retain(job.run.checkpoints, job.config.keep)
+        finding.retain(job.run.checkpoints, job.config.keep)
 
     on_main(job.accelerator, write)
 

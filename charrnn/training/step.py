@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple
@@ -14,17 +14,24 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from charrnn.distributed.collectives import sum_over_processes
+from charrnn.distributed.summation import Summation
 from charrnn.model.lstm import CharLSTM, State
+
+NUMBERS = 3
+"""What travels with the gradient: the loss, and how many processes ask to stop and to save."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """What learns: the model, its optimizer, and the accelerator, which knows device, precision and scaling."""
+    """What learns: the model, its optimizer, and the accelerator, which knows device, precision and scaling.
+
+    ``summation`` adds up the gradients of all processes.
+    """
 
     accelerator: Accelerator
     model: CharLSTM
     optimizer: torch.optim.Optimizer
+    summation: Summation = field(default_factory=Summation)
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
@@ -82,7 +89,7 @@ def training_step(
     new_state, loss = backward(learner, batch, state, last_only=last_only)
     numbers = torch.stack([loss, *(loss.new_full((), float(asked)) for asked in (stop, save))])
     if learner.accelerator.num_processes > 1:
-        numbers = _sum_over_processes(learner.parameters, numbers)
+        numbers = _sum_over_processes(learner, numbers)
     return StepResult(new_state, numbers[0], update(learner, grad_clip), numbers[1], numbers[2])
 
 
@@ -160,15 +167,15 @@ def _gradients(parameters: list[nn.Parameter]) -> list[Tensor]:
     return gradients
 
 
-def _sum_over_processes(parameters: list[nn.Parameter], numbers: Tensor) -> Tensor:
+def _sum_over_processes(learner: Learner, numbers: Tensor) -> Tensor:
     """Adds up all gradients over all processes, in place, and some numbers that travel with them, which it returns.
 
-    The sum is a single all-reduce over one flat tensor of one fixed layout: its order of summation never changes,
-    neither between steps nor after an interruption, as it does with DistributedDataParallel's buckets. The numbers
-    cost no synchronisation of their own.
+    The sum is a single one over one flat tensor of one fixed layout: its order of summation never changes, neither
+    between steps nor after an interruption, as it does with DistributedDataParallel's buckets. The numbers cost no
+    synchronisation of their own.
     """
-    flat = torch.cat([*(gradient.flatten() for gradient in _gradients(parameters)), numbers])
-    sum_over_processes(flat)
+    parameters = learner.parameters
+    flat = learner.summation([*_gradients(parameters), numbers])
     *parts, numbers = torch.split(flat, [*(parameter.numel() for parameter in parameters), len(numbers)])
     for parameter, part in zip(parameters, parts, strict=True):
         parameter.grad = part.view_as(parameter)

@@ -17,7 +17,8 @@ from charrnn.cli import main
 from charrnn.model.folder import load_model, save_model
 from charrnn.model.in_browser import rounded
 from charrnn.model.lstm import CharLSTM
-from charrnn.model.sampling import Stepper, probabilities
+from charrnn.model.sampling import probabilities
+from charrnn.model.stepper import Stepper
 from charrnn.text.vocab import Vocabulary
 from tests.conftest import run
 

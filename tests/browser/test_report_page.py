@@ -14,8 +14,9 @@ import pytest
 from charrnn.cli import main
 from charrnn.model.folder import load_model
 from charrnn.model.in_browser import rounded
-from charrnn.model.sampling import Stepper, probabilities
-from charrnn.run.checkpoint import find_model
+from charrnn.model.sampling import probabilities
+from charrnn.model.stepper import Stepper
+from charrnn.run.finding import find_model
 from tests.report.test_report import train_hostile
 
 pytestmark = pytest.mark.browser

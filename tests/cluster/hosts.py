@@ -84,8 +84,9 @@ class Host:
 
     def command(self, words: list[str]) -> list[str]:
         """What starts a program on this host, from the machine that the hosts are made of."""
-        # `ip netns exec` gives the program a view of the file system of its own, so the mount is seen by no other.
-        boot = 'hostname "$0" && mount --bind "$1" /etc/hosts && shift && exec env "$@"'
+        # `ip netns exec` gives the program a view of the file system of its own, so the mounts are seen by no other.
+        mounts = 'mount --bind "$1" /etc/hosts && mount -t tmpfs memory /dev/shm'
+        boot = f'hostname "$0" && {mounts} && shift && exec env "$@"'
         enter = ["ip", "netns", "exec", self._namespace, "unshare", "--uts", "sh", "-c", boot]
         environment = [
             f"XDG_CACHE_HOME={self.folder}/cache",

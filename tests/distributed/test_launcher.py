@@ -15,6 +15,7 @@ from tests.conftest import DIRECT, SMALL, program, rows_of, run, status
 FLAGS = (*SMALL, "--tracker", "none", "--sample-length", "0")
 
 
+@pytest.mark.slow
 def test_a_process_without_a_parent_trains(text_file: Path) -> None:
     """As the first process of a container, and as one of `docker exec`: its parent has the number 0."""
     unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
@@ -24,6 +25,7 @@ def test_a_process_without_a_parent_trains(text_file: Path) -> None:
     assert (status(Path("run"))["state"], status(Path("run"))["launcher"]["pid"]) == ("finished", 0)
 
 
+@pytest.mark.slow
 def test_a_shell_is_no_launcher_whatever_its_variables_say(text_file: Path) -> None:
     command = shlex.join([*DIRECT, *FLAGS, "--max-steps", "600", "--corpus", f"files:{text_file}", "--run-dir", "run"])
     # The shell is the trainer's parent, and ends once training has begun.

@@ -25,7 +25,7 @@ from charrnn.model.in_browser import (
     rounding_cost,
 )
 from charrnn.model.lstm import CharLSTM
-from charrnn.model.sampling import Array
+from charrnn.model.stepper import Array
 from charrnn.text.vocab import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("one_thread")

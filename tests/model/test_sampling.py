@@ -18,8 +18,6 @@ from charrnn.model.folder import load_weights, save_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import (
     Sampling,
-    Stepper,
-    Weights,
     default_prompt,
     draw,
     generate,
@@ -28,6 +26,7 @@ from charrnn.model.sampling import (
     probabilities,
     write,
 )
+from charrnn.model.stepper import Stepper, Weights
 from charrnn.text.vocab import Vocabulary
 
 LETTERS = Vocabulary("\nabcdefg")

@@ -324,6 +324,7 @@ def private_endpoint(endpoint) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["", "?streaming=true"])
 def test_a_private_data_set_is_read_with_the_token_of_the_hub(private_endpoint, tmp_path, options):
     with reader(tmp_path, HF_ENDPOINT=private_endpoint, HF_TOKEN=TOKEN) as process:

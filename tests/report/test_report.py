@@ -39,7 +39,7 @@ from charrnn.report.sections import (
     side_by_side,
 )
 from charrnn.report.writing import LENGTH, NUM_TEXTS, interval, pieces_of, write_texts
-from charrnn.run.checkpoint import find_model
+from charrnn.run.finding import find_model
 from charrnn.text.vocab import Vocabulary
 from tests.conftest import SMALL, make_text, train_here
 

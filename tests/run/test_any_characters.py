@@ -30,9 +30,8 @@ RUN = os.fsdecode(b"r\xffn")
 TEXT = os.fsdecode(b"t\xff.txt")
 
 
-@pytest.mark.parametrize(
-    "tracker", ["tensorboard", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wandb", "trackio"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("tracker", ["tensorboard", "wandb", "trackio"])
 def test_every_writer_takes_any_text_and_any_name(tracker: str, capsys: pytest.CaptureFixture[str]) -> None:
     def said(*args: str) -> str:
         """What a command of this process says, where torch is imported already."""

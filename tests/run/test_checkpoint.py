@@ -10,7 +10,8 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from types import SimpleNamespace
+from typing import Any, cast, get_args
 
 import pytest
 import torch
@@ -21,9 +22,10 @@ from charrnn.config.settings import Optimizer
 from charrnn.errors import CheckpointError, VocabularyError
 from charrnn.model.folder import MODEL_FILES, load_model, restore_model
 from charrnn.model.lstm import CharLSTM
-from charrnn.run import checkpoint
+from charrnn.run import checkpoint, finding
 from charrnn.run.checkpoint import FORMAT
 from charrnn.text.vocab import Vocabulary
+from charrnn.training.job import circumstances
 from charrnn.training.optimizer import make_optimizer
 from charrnn.training.state import TrainingState
 from charrnn.training.step import Learner, StepResult
@@ -94,6 +96,17 @@ def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
 
 
 # Going on.
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_circumstances_of_any_device_can_be_read_again(device: str, tmp_path: Path) -> None:
+    trainer = Trainer()
+    # There need be no such device: on a GPU the number of threads does not matter, and is not there.
+    accelerator = SimpleNamespace(device=torch.device(device), num_processes=1, mixed_precision="no")
+    now = circumstances(Learner(cast(Accelerator, accelerator), trainer.model, trainer.optimizer))
+    state = trainer.state.state_dict() | {"circumstances": now}
+    folder = checkpoint.save_checkpoint(tmp_path, trainer.model, trainer.vocab, "a card", state)
+    assert checkpoint.read_training(folder)["circumstances"] == now
 
 
 @pytest.mark.parametrize("name", get_args(Optimizer))
@@ -200,7 +213,7 @@ def test_a_damaged_checkpoint_is_kept_aside_and_passed_over(
     # A byte that is flipped in the manifest may be in the name or the checksum of another file.
     assert name in one_line(caught) or name == "manifest.json"
     with caplog.at_level(logging.WARNING):
-        assert checkpoint.latest(tmp_path) == before
+        assert finding.latest(tmp_path) == before
     assert len(caplog.records) == 1
     assert "damaged-step-000000003" in caplog.text
     assert str(newest) in caplog.text
@@ -215,7 +228,7 @@ def test_two_damaged_ones_are_both_passed_over(tmp_path: Path) -> None:
     first, second, third = three_checkpoints(tmp_path)
     flip(second / "model.safetensors")
     (third / "manifest.json").unlink()
-    assert checkpoint.latest(tmp_path) == first
+    assert finding.latest(tmp_path) == first
     assert {path.name for path in tmp_path.glob("damaged-*")} == {"damaged-step-000000002", "damaged-step-000000003"}
 
 
@@ -223,18 +236,18 @@ def test_a_damaged_one_of_the_same_step_does_not_stand_in_the_way(tmp_path: Path
     for _ in range(2):
         newest = three_checkpoints(tmp_path)[-1]
         flip(newest / "training.json")
-        assert checkpoint.latest(tmp_path) == tmp_path / "step-000000002"
+        assert finding.latest(tmp_path) == tmp_path / "step-000000002"
 
 
 def test_no_checkpoints_are_none(tmp_path: Path) -> None:
-    assert checkpoint.latest(tmp_path / "nothing") is None
-    assert checkpoint.checkpoints(tmp_path) == []
+    assert finding.latest(tmp_path / "nothing") is None
+    assert finding.checkpoints(tmp_path) == []
 
 
 def test_only_whole_names_are_checkpoints_newest_first(tmp_path: Path) -> None:
     for name in ("step-000000009", "step-000000010", "step-1", ".writing-step-000000011", "damaged-step-000000012"):
         (tmp_path / name).mkdir()
-    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-000000010", "step-000000009"]
+    assert [path.name for path in finding.checkpoints(tmp_path)] == ["step-000000010", "step-000000009"]
 
 
 def test_half_written_checkpoints_are_removed_by_the_next(tmp_path: Path) -> None:
@@ -288,7 +301,7 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
         checkpoint.verify(folders[-1])
     # It is whole, only this program is too old for it: to rename it and start afresh would be to lose the run.
     with pytest.raises(CheckpointError, match=f"format {FORMAT + 1}"):
-        checkpoint.latest(tmp_path)
+        finding.latest(tmp_path)
     assert all(folder.is_dir() for folder in folders)
 
 
@@ -392,8 +405,8 @@ def saved_with_losses(parent: Path, losses: list[float | None], keep: int | None
         trainer.train(1)
         trainer.save(parent, val_loss=loss)
         if keep is not None:
-            checkpoint.retain(parent, keep)
-    return [path.name[-1] for path in checkpoint.checkpoints(parent)]
+            finding.retain(parent, keep)
+    return [path.name[-1] for path in finding.checkpoints(parent)]
 
 
 @pytest.mark.parametrize(
@@ -418,51 +431,51 @@ def test_the_latest_and_the_best_are_kept(
 def test_an_older_checkpoint_that_cannot_be_read_does_not_end_a_run(tmp_path: Path) -> None:
     saved_with_losses(tmp_path, [1.0, 2.0])
     (tmp_path / "step-000000001" / "training.json").write_text("torn")
-    checkpoint.retain(tmp_path, 1)
+    finding.retain(tmp_path, 1)
     assert (tmp_path / "step-000000002").is_dir()
 
 
 def test_a_run_means_its_best_checkpoint_or_its_last(tmp_path: Path) -> None:
     saved_with_losses(tmp_path / "checkpoints", [3.0, 1.0, 2.0])
-    assert checkpoint.find_model(tmp_path).name == "step-000000002"
-    assert checkpoint.find_model(tmp_path, "best").name == "step-000000002"
-    assert checkpoint.find_model(tmp_path, "last").name == "step-000000003"
+    assert finding.find_model(tmp_path).name == "step-000000002"
+    assert finding.find_model(tmp_path, "best").name == "step-000000002"
+    assert finding.find_model(tmp_path, "last").name == "step-000000003"
 
 
 def test_a_run_without_validation_means_its_last_checkpoint(tmp_path: Path) -> None:
     saved_with_losses(tmp_path / "checkpoints", [None, None])
-    assert checkpoint.find_model(tmp_path).name == "step-000000002"
+    assert finding.find_model(tmp_path).name == "step-000000002"
 
 
 def test_a_loss_that_is_no_number_is_not_the_best(tmp_path: Path) -> None:
     saved_with_losses(tmp_path, [1.0, float("nan")])
-    assert checkpoint.best(tmp_path) == tmp_path / "step-000000001"
+    assert finding.best(tmp_path) == tmp_path / "step-000000001"
 
 
 def test_a_checkpoint_or_an_exported_model_means_itself(tmp_path: Path) -> None:
     folder = three_checkpoints(tmp_path)[-1]
-    assert checkpoint.find_model(folder) == folder
+    assert finding.find_model(folder) == folder
     exported = tmp_path / "exported"
     exported.mkdir()
     for name in MODEL_FILES:
         shutil.copyfile(folder / name, exported / name)
-    assert checkpoint.find_model(exported, "last") == exported
+    assert finding.find_model(exported, "last") == exported
 
 
 def test_a_damaged_checkpoint_is_not_given_out_as_the_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     saved_with_losses(tmp_path / "checkpoints", [2.0, 1.0])
     flip(tmp_path / "checkpoints" / "step-000000002" / "model.safetensors")
-    assert checkpoint.find_model(tmp_path).name == "step-000000001"
+    assert finding.find_model(tmp_path).name == "step-000000001"
     assert "model.safetensors is not what was written" in caplog.text
     flip(tmp_path / "checkpoints" / "step-000000001" / "model.safetensors")
     with pytest.raises(CheckpointError, match="no whole checkpoint"):
-        checkpoint.find_model(tmp_path)
+        finding.find_model(tmp_path)
 
 
 def test_a_folder_without_checkpoints_is_told_in_one_line(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(CheckpointError, match="is it the folder of a run") as caught:
-            checkpoint.find_model(folder)
+            finding.find_model(folder)
         one_line(caught)
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         load_model(tmp_path)
@@ -499,7 +512,7 @@ def test_a_full_disk_leaves_the_older_checkpoints_alone(small_disk: Path) -> Non
     assert "\n" not in str(caught)
     assert saved
     assert sorted((small_disk / "checkpoints").iterdir()) == saved
-    assert checkpoint.latest(small_disk / "checkpoints") == saved[-1]
+    assert finding.latest(small_disk / "checkpoints") == saved[-1]
     # With room again, the same save works.
     shutil.rmtree(saved[0])
     checkpoint.verify(trainer.save(small_disk / "checkpoints"))

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from charrnn.cli import main
 from charrnn.model.lstm import CharLSTM
-from charrnn.run.checkpoint import find_model
+from charrnn.run.finding import find_model
 from charrnn.text.store import SPLITS, open_store
 from charrnn.text.store_builder import build_store
 from tests.conftest import make_text, seal

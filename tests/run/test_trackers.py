@@ -21,8 +21,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from charrnn.model.folder import MODEL_FILES, load_model
 from charrnn.outside.printable import printable
-from charrnn.run.checkpoint import find_model
-from charrnn.run.trackers import ALL_SAMPLES, TensorBoard
+from charrnn.run.finding import find_model
+from charrnn.run.trackers import TensorBoard
+from charrnn.run.wandb_tracker import ALL_SAMPLES
 from tests.conftest import DIRECT, SMALL, program, rows_of, run, start, status, train_here, wait_until
 
 FLAGS = (*SMALL, "--epochs", "2", "--temperatures", "0.5", "1", "--log-every", "20", "--run-dir", "run")
@@ -118,6 +119,7 @@ def test_offline_attempts_are_uploaded_in_order_and_no_step_is_logged_twice(text
     assert whole["data"] == plain(rows_of(Path("run/samples.jsonl")), whole["columns"])
 
 
+@pytest.mark.slow
 def test_a_trackio_run_holds_every_epochs_samples(text_file: Path) -> None:
     flags = (*FLAGS[:-2], "--corpus", f"files:{text_file}", "--tracker", "trackio", "--project", "words")
     done = run(DIRECT, *flags, "--run-dir", "runs/one")

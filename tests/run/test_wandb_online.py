@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from charrnn.run.trackers import ALL_SAMPLES
+from charrnn.run.wandb_tracker import ALL_SAMPLES
 from tests.conftest import DIRECT, SMALL, last_checkpoint, rows_of, run, start, status, wait_until
 from tests.run.wandb_server import KEY, Run, WandbServer, wandb_server
 
