@@ -32,7 +32,7 @@ THREADS = 1.7
 """Processor seconds of one thread that count as a second."""
 GRID = [
     {"hidden_size": size, "dropout": dropout, "rate": rate}
-    for size, dropout, rate in itertools.product((256, 512, 768), (0.1, 0.3, 0.5, 0.6), (1.0, 0.5))
+    for rate, size, dropout in itertools.product((1.0, 0.5), (256, 512, 768), (0.1, 0.3, 0.5, 0.6))
 ]
 """Settings to compare with: cells, dropout, and a factor of the learning rate that is planned for the size."""
 SHOWN = ("hidden_size", "epochs", "thin", "dropout", "drop_connect", "learning_rate", "weight_decay")
