@@ -37,7 +37,7 @@ test-browser: install
 	$(BIN)/pytest -m browser $(ARGS)
 
 test-cluster: install
-	$(BIN)/pytest -m cluster -n 0 $(ARGS)
+	$(BIN)/pytest -m cluster $(ARGS)
 
 soak: install
 	$(BIN)/pytest -m soak $(ARGS)

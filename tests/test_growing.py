@@ -116,6 +116,7 @@ def test_its_text_is_found_again(base: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("base", ["tied"], indirect=True)
 def test_two_processes_agree_on_it(base: Path) -> None:
     flags = (*SMALL[2:], "--tracker", "none", "--log-every", "1", "--max-steps", "12", "--init-from", base / "run")
     for name, launcher in {"one": DIRECT, "two": torchrun(2)}.items():
