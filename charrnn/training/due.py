@@ -109,58 +109,56 @@ def measure(job: Job) -> Loss | None:
 
 
 def log_metrics(job: Job, norm: Tensor, loss: Loss | None) -> dict[str, Any]:
-    """Writes a line of metrics to the run folder and the tracker, and returns it; begins a new mean of the loss."""
-    step = job.state.step - 1
+    """Has a line of metrics written to run folder and tracker, and returns it; begins a new mean of the loss."""
+    step = job.state.step
     row = {
-        "step": job.state.step,
+        "step": step,
         "epoch": round(job.epoch, 6),
         "train_loss": job.state.take_mean_loss(),
         "val_loss": loss.nats if loss else None,
         "val_bpc": loss.bpc if loss else None,
-        "learning_rate": job.learning_rate_at(step, job.state.time - job.window_length(step)),
+        "learning_rate": job.learning_rate_at(step - 1, job.state.time - job.window_length(step - 1)),
         "grad_norm": float(norm),
         "chars_per_second": job.state.speed,
     }
-    if job.accelerator.is_main_process:
+    known = {name: value for name, value in row.items() if value is not None and name != "step"}
+
+    def write() -> None:
         job.run.append(METRICS, row)
-        known = {name: value for name, value in row.items() if value is not None and name != "step"}
-        job.tracker.log(known, job.state.step)
+        job.tracker.log(known, step)
+
+    if job.accelerator.is_main_process:
+        job.beside.do(write)
     return row
 
 
 def write_samples(job: Job, loss: Loss | None) -> list[dict[str, Any]]:
-    """Samples on the main process, written to the run folder and the tracker, and returned.
+    """Has samples written on the main process, to the run folder and the tracker, and to what is returned.
 
     They begin from a fresh state, with the same seed every time, at each temperature.
     """
-    config = job.config
+    config, step, samples = job.config, job.state.step, list[dict[str, Any]]()
     if not job.accelerator.is_main_process or config.sample_length == 0:
-        return []
+        return samples
     prompt, seed = config.prompt or default_prompt(job.store.vocab), derived_seed(config.seed, 0, "samples")
-    rows, scored = [], []
-    for temperature in config.temperatures:
-        characters = list(
-            generate_scored(
-                job.model,
-                job.store.vocab,
-                prompt,
-                length=config.sample_length,
-                temperature=temperature,
-                seed=seed,
-            )
+    about = {"epoch": round(job.epoch, 6), "step": step}
+    texts = [
+        # Takes the weights out, and so writes with those of now whenever it is asked for characters.
+        generate_scored(
+            job.model, job.store.vocab, prompt, length=config.sample_length, temperature=temperature, seed=seed
         )
-        scored.append(characters)
-        rows.append(
-            {
-                "epoch": round(job.epoch, 6),
-                "step": job.state.step,
-                "temperature": temperature,
-                "prompt": prompt,
-                "text": "".join(character for character, _ in characters),
-                "val_loss": loss.nats if loss else None,
-            }
-        )
-    for row in rows:
-        job.run.append(SAMPLES, row)
-    job.tracker.log_samples(rows, scored, job.state.step)
-    return rows
+        for temperature in config.temperatures
+    ]
+
+    def write() -> None:
+        scored = list(map(list, texts))
+        for temperature, characters in zip(config.temperatures, scored, strict=True):
+            text = "".join(character for character, _ in characters)
+            row = {**about, "temperature": temperature, "prompt": prompt, "text": text}
+            samples.append({**row, "val_loss": loss.nats if loss else None})
+        for row in samples:
+            job.run.append(SAMPLES, row)
+        job.tracker.log_samples(samples, scored, step)
+
+    job.beside.do(write)
+    return samples

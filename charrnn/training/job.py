@@ -18,6 +18,7 @@ from charrnn.run.folder import RunFolder
 from charrnn.run.terminal import Terminal
 from charrnn.run.tracker import Tracker
 from charrnn.text.store import TokenStore
+from charrnn.training.beside import Beside
 from charrnn.training.captured import CapturedStep
 from charrnn.training.optimizer import learning_rate_at, make_optimizer
 from charrnn.training.randomness import derived_seed
@@ -39,6 +40,7 @@ class Job:
     run: RunFolder
     tracker: Tracker
     terminal: Terminal
+    beside: Beside
     captured: CapturedStep | None = None
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -61,7 +62,8 @@ def train_to_end(job: Job) -> str:
     # Of what is there now nothing goes before the end: no collection of garbage need look at it.
     gc.freeze()
     try:
-        return _train(job)
+        with job.beside:
+            return _train(job)
     finally:
         gc.unfreeze()
 
@@ -98,9 +100,10 @@ def _train(job: Job) -> str:
             save(job, loss)
             saved_at = time.monotonic()
         if row:
-            job.terminal.progress(row, seconds_left)
+            job.beside.do(partial(job.terminal.progress, row, seconds_left))
             pace.restart()
-        job.terminal.samples(samples)
+        if due.samples:
+            job.beside.do(partial(job.terminal.samples, samples))
         if stop and not due.ended:
             return "preempted"
     return "finished"

@@ -29,6 +29,7 @@ from charrnn.run.text import run_text
 from charrnn.run.trackers import TRACKERS
 from charrnn.text.store import TokenStore
 from charrnn.text.vocab import Vocabulary, named
+from charrnn.training.beside import Beside
 from charrnn.training.captured import captured_step
 from charrnn.training.job import Job, circumstances, make_learner, versions
 from charrnn.training.planning import free
@@ -192,6 +193,7 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
         run=run,
         tracker=TRACKERS[config.tracker](accelerator, run.path),
         terminal=Terminal(run.path, shown=accelerator.is_main_process),
+        beside=Beside(accelerator.device),
         captured=captured_step(learner, config),
     )
     if earlier.checkpoint:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from charrnn.distributed.collectives import on_main
 from charrnn.errors import CheckpointError
@@ -15,10 +18,19 @@ from charrnn.training.job import Job, circumstances
 
 
 def save(job: Job, loss: Loss | None) -> None:
-    """Saves a checkpoint, with the state of all rows, and removes those no longer wanted; all processes call it."""
-    state = job.state.state_dict()
+    """Has a checkpoint saved, with the state of all rows, and those removed that are no longer wanted.
+
+    All processes call it.
+    """
+    state, model, step = job.state.state_dict(), job.model, job.state.step
+    if not job.beside.at_once:
+        # Training goes on meanwhile.
+        state |= {name: value.to("cpu", copy=True) for name, value in state.items() if isinstance(value, Tensor)}
+        model = copy.deepcopy(model).cpu()
 
     def write() -> None:
+        if job.accelerator.num_processes > 1:
+            job.beside.wait()
         about: dict[str, Any] = {
             "val_loss": loss.nats if loss else None,
             "files": job.run.lengths(),
@@ -26,11 +38,14 @@ def save(job: Job, loss: Loss | None) -> None:
             "config": job.config.model_dump(),
             "circumstances": circumstances(job.learner),
         }
-        card = model_card(job.config.corpus, job.state.step, loss)
-        checkpoint.save_checkpoint(job.run.checkpoints, job.model, job.store.vocab, card, state | about)
+        card = model_card(job.config.corpus, step, loss)
+        checkpoint.save_checkpoint(job.run.checkpoints, model, job.store.vocab, card, state | about)
         finding.retain(job.run.checkpoints, job.config.keep)
 
-    on_main(job.accelerator, write)
+    if job.accelerator.num_processes == 1:
+        job.beside.do(write, has_copy=True)
+    else:
+        on_main(job.accelerator, write)
 
 
 def restore(job: Job, folder: Path) -> None:
