@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -67,13 +68,16 @@ def summation_of(accelerator: Accelerator, size: int) -> Summation:
         return Summation()
     file = on_main(accelerator, lambda: room_for(2 * number * size * torch.float32.itemsize))
     shared: Summation | None = None
-    # Another machine has no such file.
-    if file is not None and file.exists():
-        shared = SharedSummation(file, accelerator.process_index, number, size)
-    with lost_processes_told():
-        everywhere = all(gather_object([shared is not None]))
-    if file is not None and accelerator.is_main_process:
-        file.unlink()
+    try:
+        # Another machine has no such file, and a process may have no more addresses.
+        if file is not None and file.exists():
+            with suppress(RuntimeError):
+                shared = SharedSummation(file, accelerator.process_index, number, size)
+        with lost_processes_told():
+            everywhere = all(gather_object([shared is not None]))
+    finally:
+        if file is not None and accelerator.is_main_process:
+            file.unlink()
     return shared if shared and everywhere else Summation()
 
 
@@ -87,9 +91,11 @@ def room_for(num_bytes: int) -> Path | None:
         return None
     try:
         os.posix_fallocate(descriptor, 0, num_bytes)
-    except OSError:
+    except BaseException as error:
         os.unlink(name)
-        return None
+        if isinstance(error, OSError):
+            return None
+        raise
     finally:
         os.close(descriptor)
     return Path(name)

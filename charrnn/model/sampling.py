@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charrnn.model.lstm import CharLSTM
 
 STREAMS = 64
-"""Texts that are written side by side where many are asked for: more would hardly be faster."""
+"""Texts that are written side by side where many are asked for: on one core more would hardly be faster."""
 
 
 def probabilities(

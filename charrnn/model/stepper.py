@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,7 +52,8 @@ class Stepper:
         # A file has tied weights once, as the embedding.
         self._output = np.array(weights.get("output.weight", embedding), order="F").T
         self._output_bias = np.array(weights["output.bias"])
-        self._threads = ThreadPoolExecutor(share_of_cores())
+        cores = share_of_cores()
+        self._threads = ThreadPoolExecutor(cores) if cores > 1 else None
         self._begin()
 
     def _begin(self) -> None:
@@ -91,8 +93,11 @@ class Stepper:
         if num_streams <= TOGETHER or len(self._recurrent[0]) < LARGE:
             return self._step(tokens_B, slice(None))
         first, *others = (slice(start, start + TOGETHER) for start in range(0, num_streams, TOGETHER))
-        theirs = [self._threads.submit(self._step, tokens_B[part], part) for part in others]
-        logits_BV: Array = np.concatenate([self._step(tokens_B[first], first), *(part.result() for part in theirs)])
+        if self._threads:
+            theirs = [self._threads.submit(self._step, tokens_B[part], part).result for part in others]
+        else:
+            theirs = [partial(self._step, tokens_B[part], part) for part in others]
+        logits_BV: Array = np.concatenate([self._step(tokens_B[first], first), *(result() for result in theirs)])
         return logits_BV
 
     @_QUIETLY

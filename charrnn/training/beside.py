@@ -13,19 +13,21 @@ LOG = logging.getLogger(__name__)
 
 AT_ONCE = ("cpu",)
 """Devices that compute on the cores that would write: there training waits for it."""
+COPIES = 2
+"""Tasks with a copy of the model that may wait: the samples and the checkpoint of one step."""
 
 
 class Beside:
     """Does what it is given, at once or in a thread of its own, in the same order.
 
     What fails is raised by the next call, and what comes after it is left undone. As a context it waits at its end
-    until all is done.
+    until all is done, unless it ends with an interrupt.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._thread = None if device.type in AT_ONCE else ThreadPoolExecutor(1, "beside training")
         self._tasks: list[Future[None]] = []
-        self._copy: Future[None] | None = None
+        self._copies: list[Future[None]] = []
         self._failed = False
 
     @property
@@ -34,16 +36,16 @@ class Beside:
         return self._thread is None
 
     def do(self, task: Callable[[], object], *, has_copy: bool = False) -> None:
-        """Does a task after those before it; of those that have a copy of the model no more than one may wait."""
+        """Does a task after those before it; of those that have a copy of the model only `COPIES` may wait."""
         if self._thread is None:
             task()
             return
         while self._tasks and self._tasks[0].done():
             self._tasks.pop(0).result()
-        if has_copy and self._copy:
-            self._copy.result()
+        if has_copy and len(self._copies) == COPIES:
+            self._copies.pop(0).result()
         self._tasks.append(self._thread.submit(self._run, task))
-        self._copy = self._tasks[-1] if has_copy else self._copy
+        self._copies += self._tasks[-1:] if has_copy else []
 
     def wait(self) -> None:
         """Until all is done."""
@@ -65,12 +67,15 @@ class Beside:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._thread is None:
+            return
         try:
-            self.wait()
+            if error is None or isinstance(error, Exception):
+                self.wait()
         except Exception as failure:
             if error is None or error is failure:
                 raise
             LOG.warning("%s", failure)  # said, not raised: what ended the run is the news
         finally:
-            if self._thread:
-                self._thread.shutdown()
+            self._failed = True
+            self._thread.shutdown(wait=False)

@@ -11,7 +11,7 @@ from charrnn.config.settings import TrainConfig
 from charrnn.distributed.collectives import sum_over_processes
 from charrnn.errors import ConfigError
 from charrnn.model.lstm import State
-from charrnn.training.step import Batch, Learner, StepResult, backward, to_device, update
+from charrnn.training.step import NUMBERS, Batch, Learner, StepResult, backward, to_device, update
 
 DEVICE = "cuda"
 """The kind of device that has graphs."""
@@ -50,7 +50,7 @@ class CapturedStep:
         if self._learner.accelerator.num_processes > 1:
             sum_over_processes(self._flat)
         clip_and_optimize()
-        loss, stops, saves = self._flat[-3:].unbind()
+        loss, stops, saves = self._flat[-NUMBERS:].unbind()
         return StepResult(self._state, loss, self._norm, stops, saves)
 
     def _capture(self, batch: Batch, state: State) -> None:
@@ -61,8 +61,8 @@ class CapturedStep:
         self._state = (state[0].clone(), state[1].clone())
         self._kept_B1 = torch.ones((batch.x_TB.shape[1], 1), dtype=torch.bool, device=device)
         sizes = [parameter.numel() for parameter in parameters]
-        self._flat = torch.zeros(sum(sizes) + 3, device=device)
-        parts = torch.split(self._flat[:-3], sizes)
+        self._flat = torch.zeros(sum(sizes) + NUMBERS, device=device)
+        parts = torch.split(self._flat[:-NUMBERS], sizes)
         self._gradients = [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
         self._nothing, self._norm = torch.zeros(2, device=device), torch.zeros((), device=device)
         undo = undoing(self._learner)

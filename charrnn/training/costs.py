@@ -57,7 +57,7 @@ def measure(job: Job, seconds: float) -> Costs:
 def _copy(job: Job) -> Job:
     # Moved to where it is: an LSTM lays its weights out for cuDNN then, which a copy does not.
     model, config = copy.deepcopy(job.model).to(job.device), job.config
-    learner = make_learner(job.accelerator, model, config)
+    learner = make_learner(job.accelerator, model, config, job.learner.summation)
     state = TrainingState.at_start(learner, job.state.own_rows, config.batch_size)
     return replace(job, learner=learner, state=state, captured=captured_step(learner, config))
 

@@ -160,5 +160,5 @@ def write_samples(job: Job, loss: Loss | None) -> list[dict[str, Any]]:
             job.run.append(SAMPLES, row)
         job.tracker.log_samples(samples, scored, step)
 
-    job.beside.do(write)
+    job.beside.do(write, has_copy=True)
     return samples

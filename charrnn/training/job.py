@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from charrnn import __version__
 from charrnn.config.settings import TrainConfig
 from charrnn.distributed.stopping import StopRequest
-from charrnn.distributed.summation import summation_of
+from charrnn.distributed.summation import Summation, summation_of
 from charrnn.model.lstm import CharLSTM
 from charrnn.run.folder import RunFolder
 from charrnn.run.terminal import Terminal
@@ -125,8 +125,10 @@ class Job:
         return math.ceil(self.config.epochs * self.rows.row_length / self._mean_length())
 
 
-def make_learner(accelerator: Accelerator, model: CharLSTM, config: TrainConfig) -> Learner:
-    """A model on its device, with the optimizer that the settings want."""
+def make_learner(
+    accelerator: Accelerator, model: CharLSTM, config: TrainConfig, summation: Summation | None = None
+) -> Learner:
+    """A model on its device, with the optimizer that the settings want; adds up as another of its size, or anew."""
     optimizer = make_optimizer(
         config.optimizer,
         model.parameters(),
@@ -134,7 +136,8 @@ def make_learner(accelerator: Accelerator, model: CharLSTM, config: TrainConfig)
         config.weight_decay,
         capturable=config.cuda_graphs,
     )
-    return Learner(accelerator, model, optimizer, summation_of(accelerator, model.num_parameters + NUMBERS))
+    summation = summation or summation_of(accelerator, model.num_parameters + NUMBERS)
+    return Learner(accelerator, model, optimizer, summation)
 
 
 def circumstances(learner: Learner) -> dict[str, object]:

@@ -22,14 +22,14 @@ def save(job: Job, loss: Loss | None) -> None:
 
     All processes call it.
     """
-    state, model, step = job.state.state_dict(), job.model, job.state.step
-    if not job.beside.at_once:
+    state, model, step, alone = job.state.state_dict(), job.model, job.state.step, job.accelerator.num_processes == 1
+    if alone and not job.beside.at_once:
         # Training goes on meanwhile.
         state |= {name: value.to("cpu", copy=True) for name, value in state.items() if isinstance(value, Tensor)}
         model = copy.deepcopy(model).cpu()
 
     def write() -> None:
-        if job.accelerator.num_processes > 1:
+        if not alone:
             job.beside.wait()
         about: dict[str, Any] = {
             "val_loss": loss.nats if loss else None,
@@ -42,7 +42,7 @@ def save(job: Job, loss: Loss | None) -> None:
         checkpoint.save_checkpoint(job.run.checkpoints, model, job.store.vocab, card, state | about)
         finding.retain(job.run.checkpoints, job.config.keep)
 
-    if job.accelerator.num_processes == 1:
+    if alone:
         job.beside.do(write, has_copy=True)
     else:
         on_main(job.accelerator, write)

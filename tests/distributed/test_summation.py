@@ -20,15 +20,18 @@ from charrnn.distributed import summation
 accelerator = Accelerator(cpu=True)
 summation.MEMORY = Path(sys.argv[1])
 rank, number = accelerator.process_index, accelerator.num_processes
-random = torch.Generator().manual_seed(rank)
+randoms = [torch.Generator().manual_seed(each) for each in range(number)]
 add = summation.summation_of(accelerator, 1003)
 digest = torch.zeros(1003, dtype=torch.float64)
 for turn in range(300):
-    parts = [torch.randn(10, 100, generator=random), torch.randn(3, generator=random)]
+    parts = [[torch.randn(10, 100, generator=random), torch.randn(3, generator=random)] for random in randoms]
     if turn % 7 == rank:
         time.sleep(0.001)  # now one comes last, now another
-    total, network = add(parts), summation.Summation()(parts)
-    torch.testing.assert_close(total, network, rtol=1e-6, atol=1e-6)
+    total = add(parts[rank])
+    if turn % 5 == rank:
+        time.sleep(0.001)  # and the others go on meanwhile
+    expected = sum(torch.cat([part.flatten() for part in each]) for each in parts)
+    torch.testing.assert_close(total, expected, rtol=1e-6, atol=1e-6)
     digest += total
 print(f"{rank} of {number} {add.way} {digest.sum().item().hex()}", flush=True)
 """

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from charrnn.errors import CheckpointError, ConfigError, VocabularyError
+from charrnn.model import stepper
 from charrnn.model.folder import load_weights, save_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.model.sampling import (
@@ -49,6 +50,14 @@ every_input = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.parametrize("cores", [1, 2])
+def test_streams_of_a_large_model_are_shared_among_cores(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepper, "LARGE", 1)
+    monkeypatch.setattr(stepper, "share_of_cores", lambda: cores)
+    parts = 2 * stepper.TOGETHER + 6
+    test_every_step_has_the_probabilities_of_torch(2, {}, parts)
+
+
 @pytest.mark.parametrize("num_streams", [1, 3, 64])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @every_input
@@ -57,8 +66,8 @@ def test_every_step_has_the_probabilities_of_torch(num_layers: int, shape: dict[
     tokens_TB = torch.randint(len(LETTERS), (200, num_streams), generator=torch.Generator().manual_seed(1))
     logits_TBV, _ = model(tokens_TB, model.zero_state(num_streams))
     expected = logits_TBV.double().softmax(-1).detach().numpy()
-    stepper = Stepper(model)
-    stepped = np.array([probabilities(stepper.step(tokens_B), 1.0) for tokens_B in tokens_TB.numpy()])
+    side_by_side = Stepper(model)
+    stepped = np.array([probabilities(side_by_side.step(tokens_B), 1.0) for tokens_B in tokens_TB.numpy()])
     np.testing.assert_allclose(stepped, expected, rtol=0, atol=1e-5)
 
 

@@ -54,14 +54,34 @@ def test_it_is_done_in_order_and_awaited(threaded: Beside) -> None:
     assert done == list(range(5))
 
 
-def test_of_copies_no_more_than_one_waits(threaded: Beside) -> None:
+def test_of_copies_few_wait(threaded: Beside) -> None:
     begun, go_on = threading.Event(), threading.Event()
     with threaded:
         threaded.do(lambda: (begun.set(), go_on.wait(10)), has_copy=True)
         assert begun.wait(10)
+        for _ in range(beside.COPIES - 1):
+            threaded.do(lambda: None, has_copy=True)
+        assert not go_on.is_set()
         threading.Timer(0.05, go_on.set).start()
         threaded.do(lambda: None, has_copy=True)
         assert go_on.is_set()
+
+
+def test_an_interrupt_waits_for_nothing(threaded: Beside) -> None:
+    go_on, done = threading.Event(), list[str]()
+
+    def train() -> None:
+        with threaded:
+            threaded.do(lambda: go_on.wait(10))
+            threaded.do(lambda: done.append("after"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert not go_on.is_set()
+    go_on.set()
+    threaded.wait()
+    assert done == []
 
 
 def test_what_fails_is_raised_and_nothing_after_it_is_done(threaded: Beside) -> None:
