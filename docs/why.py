@@ -26,7 +26,7 @@ LADDER = {
     "windows of 32": "16 rows, windows of 32",
     "learning rate": "or both: 16 rows, 4e-3",
     "schedule": "which falls along a cosine",
-    "embedding": "and an embedding, a rate that falls",
+    "embedding": "and an embedding",
     "dropout": "and dropout 0.3",
     "weight decay": "and weight decay",
     "two layers": "that, with two layers",

@@ -18,7 +18,7 @@ from charrnn.model.folder import load_model
 from charrnn.model.lstm import CharLSTM
 from charrnn.outside.foreign import as_dict, is_there, read, reason, shown
 from charrnn.outside.printable import one_line
-from charrnn.report.page import render
+from charrnn.report.page import Record, render
 from charrnn.report.reading import MAX_CHARACTERS
 from charrnn.report.sections import Texts, bits
 from charrnn.run.checkpoint import read_training
@@ -59,7 +59,8 @@ def main(args: Sequence[str]) -> int:
         head = facts(metrics, folder, training, model, vocab)
         state = state_of(run)
         quality = quality_of(run, metrics, finished=state == "finished")
-        page = render(run.resolve().name, head, quality, state, metrics, samples, model, vocab, texts)
+        record = Record(run.resolve().name, state, metrics, samples)
+        page = render(record, head, quality, model, vocab, texts)
     target = run / "report.html"
     write_text(target, page)
     print(one_line(target))

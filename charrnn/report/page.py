@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from charrnn.model.in_browser import script
 from charrnn.model.lstm import CharLSTM
@@ -16,34 +16,32 @@ from charrnn.run.quality import Quality
 from charrnn.text.vocab import Vocabulary
 
 
-def render(
-    name: str,
-    facts: Mapping[str, str],
-    quality: Quality,
-    state: str,
-    metrics: Sequence[Row],
-    samples: Sequence[Row],
-    model: CharLSTM,
-    vocab: Vocabulary,
-    texts: Texts | str,
-) -> str:
-    """The page of a run, which needs no other file; without texts, the reason why stands in their place.
+class Record(NamedTuple):
+    """What a run folder says: its name, the state in its status.json or nothing, its metrics and its samples."""
 
-    ``state`` is that of the run's status.json, or nothing.
-    """
+    name: str
+    state: str
+    metrics: Sequence[Row]
+    samples: Sequence[Row]
+
+
+def render(
+    run: Record, facts: Mapping[str, str], quality: Quality, model: CharLSTM, vocab: Vocabulary, texts: Texts | str
+) -> str:
+    """The page of a run, which needs no other file; without texts, the reason why stands in their place."""
     others = {**sections.baselines(quality), "blind guessing": math.log2(len(vocab))}
     values: dict[str, Any] = {
-        "name": name,
+        "name": run.name,
         "facts": facts,
-        "verdict": sections.verdict(quality, state, others),
-        "charts": sections.curves(metrics, others),
-        "samples": sections.side_by_side(samples),
+        "verdict": sections.verdict(quality, run.state, others),
+        "charts": sections.curves(run.metrics, others),
+        "samples": sections.side_by_side(run.samples),
         "texts": texts,
         "own": sections.for_own_sentence(model, vocab),
     }
     if isinstance(texts, Texts):
         reading = read(model, texts.read)
-        texts_written = sections.written(samples, model, vocab)
+        texts_written = sections.written(run.samples, model, vocab)
         values["copied"] = sections.copied(texts_written, vocab, texts, reading)
         values["surprise"] = sections.surprise(reading, vocab)
         values["cells"] = sections.cells(reading, vocab, model.hidden_size)
