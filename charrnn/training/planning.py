@@ -69,7 +69,8 @@ def plan(config: TrainConfig, task: Task, costs: Mapping[int, Costs]) -> TrainCo
 
 def _sizes(config: TrainConfig, task: Task) -> list[int]:
     """The sizes that are not too large for the text; the smallest for a text of a few lines."""
-    fitting = [size for size in SIZES if _num_weights(config, size) <= MOST_WEIGHTS * task.train]
+    sizes = [size for size in SIZES if size <= between(LARGEST, task.train)]
+    fitting = [size for size in sizes if _num_weights(config, size) <= MOST_WEIGHTS * task.train]
     return fitting or [SIZES[0]]
 
 
@@ -188,6 +189,8 @@ LIMIT = ((128, 1.62), (256, 1.46), (384, 1.435), (512, 1.40), (768, 1.36), (1024
 LACK = ((128, 0.07), (256, 0.083), (384, 0.095), (512, 0.105), (768, 0.1275), (1024, 0.2))
 """What is added to it after a million characters; half as much after two."""
 
+LARGEST = ((150e3, 512), (1e6, 1024))
+"""Cells with more of which nothing is gained, whatever the time, by characters to train on."""
 MOST_WEIGHTS = 75
 """Weights for each character of the text, beyond which a larger model is no better."""
 
