@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,9 +52,13 @@ class Stepper:
         # A file has tied weights once, as the embedding.
         self._output = np.array(weights.get("output.weight", embedding), order="F").T
         self._output_bias = np.array(weights["output.bias"])
-        cores = share_of_cores()
-        self._threads = ThreadPoolExecutor(cores) if cores > 1 else None
         self._begin()
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor | None:
+        """Threads for what is shared among cores, where there are several."""
+        cores = share_of_cores()
+        return ThreadPoolExecutor(cores) if cores > 1 else None
 
     def _begin(self) -> None:
         """One stream, in a fresh state."""

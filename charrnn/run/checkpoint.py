@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
@@ -30,10 +29,6 @@ from charrnn.text.vocab import Vocabulary
 # torch takes more than a second to import: `charrnn sample`, which only looks for a model here, must not wait for it.
 if TYPE_CHECKING:
     from charrnn.model.lstm import CharLSTM
-
-LOG = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 FORMAT = 2
 MANIFEST = "manifest.json"
