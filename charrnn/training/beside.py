@@ -21,19 +21,16 @@ class Beside:
     """Does what it is given, at once or in a thread of its own, in the same order.
 
     What fails is raised by the next call, and what comes after it is left undone. As a context it waits at its end
-    until all is done, unless it ends with an interrupt.
+    until all is done, unless it ends with an interrupt; it can be entered again.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._thread = None if device.type in AT_ONCE else ThreadPoolExecutor(1, "beside training")
+        self.at_once = device.type in AT_ONCE
+        """Whether all is done at once, and need not be copied before training goes on."""
+        self._thread: ThreadPoolExecutor | None = None
         self._tasks: list[Future[None]] = []
         self._copies: list[Future[None]] = []
         self._failed = False
-
-    @property
-    def at_once(self) -> bool:
-        """Whether all is done at once, and need not be copied before training goes on."""
-        return self._thread is None
 
     def do(self, task: Callable[[], object], *, has_copy: bool = False) -> None:
         """Does a task after those before it; of those that have a copy of the model only `COPIES` may wait."""
@@ -62,6 +59,9 @@ class Beside:
             raise
 
     def __enter__(self) -> Beside:
+        if not self.at_once:
+            self._thread = ThreadPoolExecutor(1, "beside training")
+            self._tasks, self._copies, self._failed = [], [], False
         return self
 
     def __exit__(
