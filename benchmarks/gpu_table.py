@@ -8,7 +8,7 @@ prints a line of JSON for each precision and road, as soon as it is measured:
   captured once and replayed.
 - "charrnn" and "charrnn graph": the trainer's own steps with windows from the store, dropout, state drop, clipping and
   schedule, without and with --cuda-graphs. "with all" is the loop around them, too: metrics, tracker (wandb offline)
-  and the checkpoint at its end.
+  and the checkpoints: one for each epoch, and one at its end, for which it waits.
 
 Times are medians of the wall, the device's work included. "kernels" is the time of all kernels of a step, from torch's
 profiler: what is above it, the GPU waits. "lstm" is the type in which the LSTM gives its output. float32 is without
@@ -120,8 +120,8 @@ class Table:
     def __init__(self, arguments: argparse.Namespace, flags: list[str]) -> None:
         self.arguments, self.flags, self.about = arguments, flags, {}
 
-    def line(self, what: str, step: Callable[[], object], job: Job, **more: object) -> None:
-        """Measures a step and prints what it took."""
+    def line(self, what: str, step: Callable[[], object], job: Job, **more: object) -> float:
+        """Measures a step, prints what it took, and returns it."""
         device, arguments, config = job.device, self.arguments, job.config
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -138,10 +138,13 @@ class Table:
             **more,
         }
         print(json.dumps(row), flush=True)
+        return took
 
     def measure(self, precision: str, folder: Path) -> None:
         """All lines of a precision."""
-        numbers = {"tf32": ["--tf32"], "float32": ["--no-tf32"]}.get(precision, ["--precision", precision])
+        numbers = {"tf32": ["--precision", "float32"], "float32": ["--no-tf32"]}.get(
+            precision, ["--precision", precision]
+        )
         own = ["--precision", "float32", "--no-cuda-graphs"] if precision == "true bf16" else numbers
         threads = 0 if torch.cuda.is_available() else 1
         with settings_of_training(num_threads=threads, deterministic=False, tf32="--no-tf32" not in own):
@@ -154,13 +157,13 @@ class Table:
                 self.line(f"bare{suffix}", step, job, lstm=bare.type_of_output())
                 del bare, step
                 if precision != "true bf16":
-                    self.line(f"charrnn{suffix}", lambda job=job: take_step(job, save_due=False), job)
-                    self.loop(f"charrnn{suffix} with all", job)
+                    took = self.line(f"charrnn{suffix}", lambda job=job: take_step(job, save_due=False), job)
+                    self.loop(f"charrnn{suffix} with all", job, took)
                 job.tracker.finish(failed=False)
                 job.run.close()
 
-    def loop(self, what: str, job: Job) -> None:
-        """The speed of the whole loop, over as many steps as fill some seconds, and one checkpoint."""
+    def loop(self, what: str, job: Job, took: float) -> None:
+        """The speed of the whole loop, over some seconds' steps of so many seconds, and their checkpoints."""
         without_val = replace(job.store, val=job.store.val[:0])
 
         def train(steps: int) -> float:
@@ -168,7 +171,8 @@ class Table:
             return seconds(lambda: train_to_end(replace(job, config=segment, store=without_val)), job.device) / steps
 
         train(5)
-        took = train(max(10, round(2 * self.arguments.seconds / train(20))))
+        steps = max(20, round(4 * self.arguments.seconds / took))
+        took = train(steps)
         characters = job.config.batch_size * job.config.seq_length
         row = {**self.about, "what": what, "ms": round(1000 * took, 4), "characters/s": round(characters / took)}
         print(json.dumps(row), flush=True)

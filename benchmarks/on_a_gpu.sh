@@ -80,8 +80,8 @@ if has A; then
     table "1x1024 64x64" 60 --preset gpu
 fi
 if has B; then
-    on_shakespeare "gpu eager" 35 --no-cuda-graphs
-    on_shakespeare "gpu graphs" 28 "$graphs"
+    on_shakespeare "gpu eager" 35 --no-cuda-graphs --precision float32
+    on_shakespeare "gpu graphs" 28 "$graphs" --precision float32
     for precision in "${half[@]}"; do
         on_shakespeare "gpu graphs $precision 128" 25 "$graphs" --precision "$precision" --embedding-size 128
     done
@@ -96,7 +96,7 @@ if has C; then
 fi
 if has D; then
     for seed in 1 2 3; do
-        for precision in --no-tf32 --tf32 "${half[@]/#/--precision=}"; do
+        for precision in --no-tf32 --precision=float32 "${half[@]/#/--precision=}"; do
             on_shakespeare "seed $seed ${precision#--}" 28 "$graphs" --embedding-size 128 --seed $seed "$precision"
         done
     done

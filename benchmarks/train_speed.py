@@ -30,7 +30,7 @@ from torch import nn
 
 from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import parse
-from charrnn.distributed.accelerator import start_accelerator
+from charrnn.distributed.accelerator import precision_here, precision_of, start_accelerator
 from charrnn.distributed.machine import settings_of_training
 from charrnn.distributed.stopping import StopRequest
 from charrnn.run.folder import RunFolder
@@ -102,7 +102,9 @@ def operations(job: Job) -> float:
 def prepared(flags: list[str], folder: Path, stop: StopRequest) -> Job:
     """A run, ready to train."""
     config = parse([*flags, "--run-dir", str(folder), "--sample-length", "0"], default_preset="laptop")
-    accelerator = start_accelerator(config.precision)
+    here = precision_here(planned=False, tf32=config.tf32)
+    accelerator = start_accelerator(here if config.precision == "auto" else config.precision)
+    config = config.model_copy(update={"precision": precision_of(accelerator)})
     run = RunFolder(folder)
     earlier = claim(run, config)
     inputs, _ = read_inputs(config, folder, earlier)

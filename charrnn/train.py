@@ -16,7 +16,7 @@ from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import parse
 from charrnn.distributed import launcher
 from charrnn.distributed.accelerator import (
-    has_fast_bf16,
+    precision_here,
     precision_of,
     start_accelerator,
     training_timeout,
@@ -38,7 +38,6 @@ from charrnn.run.schema import Metrics, read_rows
 from charrnn.training.forecast import extended, forecast, make_plan
 from charrnn.training.job import Job
 from charrnn.training.loop import train_to_end
-from charrnn.training.planning import free
 from charrnn.training.preparation import (
     as_begun,
     begin,
@@ -103,8 +102,8 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
         lines.append(f"no corpus was named: this trains on {DEFAULT_CORPUS}, a part of Python's own library")
         config = config.model_copy(update={"corpus": (DEFAULT_CORPUS,)})
     with settings_of_training(num_threads=config.num_threads, deterministic=config.deterministic, tf32=config.tf32):
-        is_planned = bool(config.minutes) and "precision" in free(config)
-        accelerator = start_accelerator("bf16" if is_planned and has_fast_bf16() else config.precision)
+        here = precision_here(planned=bool(config.minutes and not config.preset), tf32=config.tf32)
+        accelerator = start_accelerator(here if config.precision == "auto" else config.precision)
         config = config.model_copy(update={"precision": precision_of(accelerator)})
         on_each(accelerator, lambda: (None, shared_versions()), "install the same on all")
         on_each(accelerator, lambda: (None, shared_settings(config)), "start all with the same flags")

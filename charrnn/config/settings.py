@@ -47,7 +47,7 @@ NormalForm = Literal["none", "NFC", "NFD", "NFKC", "NFKD"]
 LossOn = Literal["all", "last"]
 Optimizer = Literal["adamw", "adam", "rmsprop"]
 Schedule = Literal["cosine", "trapezoid", "constant", "char-rnn"]
-Precision = Literal["float32", "bf16", "fp16"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 TrackerName = Literal["wandb", "trackio", "tensorboard", "none"]
 
 
@@ -169,14 +169,14 @@ class TrainConfig(Options):
     """Steps between two lines of metrics."""
     num_threads: Annotated[AtLeast0, Field(le=1024), MACHINE, OF_NODE] = 0
     """CPU threads of this process; 0 for its share of the cores."""
-    precision: Annotated[Precision, MACHINE] = "float32"
-    """Arithmetic of the model in training, where the device has it; a plan takes bf16 on processors with instructions
-    for it. What Accelerate's launcher was told wins. Losses are measured in float32."""
+    precision: Annotated[Precision, MACHINE] = "auto"
+    """Arithmetic of the model in training: auto is fp16 on a GPU, bf16 for a plan on processors with instructions for
+    it, else float32. What Accelerate's launcher was told wins. Losses are measured in float32."""
     tf32: Annotated[bool, MACHINE] = True
-    """Where precision is float32, let a GPU's LSTM multiply in TF32, which has ten bits after the point instead of 23.
-    """
-    cuda_graphs: Annotated[bool, MACHINE] = False
-    """Start all kernels of a training step at once, as CUDA graphs. New: no GPU has run it yet."""
+    """Let a GPU's LSTM multiply with ten bits after the point instead of 23: in TF32 where precision is float32. Without
+    it, precision auto is float32."""
+    cuda_graphs: Annotated[bool, MACHINE] = True
+    """On a GPU, start all kernels of a training step at once, as CUDA graphs."""
     deterministic: Annotated[bool, MACHINE] = False
     """Bitwise the same result every time on a GPU too, at some cost in speed."""
 

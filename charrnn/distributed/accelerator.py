@@ -66,10 +66,20 @@ def start_accelerator(precision: str = "float32") -> Accelerator:
             "each would train alone; check the launcher's flags and `accelerate env`"
         )
     if accelerator.mixed_precision == "bf16" and accelerator.device.type == "cpu" and not _computes_bf16():
-        advice = "launch with --mixed_precision no" if told else "leave out --precision bf16"
+        advice = "launch with --mixed_precision no" if told else "give --precision float32"
         raise ConfigError(f"this CPU has no bf16 instructions: {advice}")
     wait_at_most(PREPARATION_TIMEOUT)
     return accelerator
+
+
+def precision_here(*, planned: bool, tf32: bool) -> str:
+    """The precision that suits this machine: on a GPU fp16, if it may be less than float32.
+
+    A plan takes bf16 on processors that are fast with it; a preset on a CPU is for repeating its results, in float32.
+    """
+    if torch.cuda.is_available():
+        return "fp16" if tf32 and torch.cuda.get_device_capability() >= (7, 0) else "float32"
+    return "bf16" if planned and has_fast_bf16() else "float32"
 
 
 def precision_of(accelerator: Accelerator) -> str:
@@ -86,8 +96,8 @@ def _require_plain(accelerator: Accelerator, *, told: bool) -> None:
         raise ConfigError("--gradient_accumulation_steps: gradients are not added up: choose --batch-size instead")
     if accelerator.mixed_precision != "no" and not accelerator.native_amp:
         device = accelerator.device.type
-        name = "--mixed_precision" if told else "--precision"
-        raise ConfigError(f"{name} {accelerator.mixed_precision}: there is none on {device}: leave it out")
+        name, instead = ("--mixed_precision", "no") if told else ("--precision", "float32")
+        raise ConfigError(f"{name} {accelerator.mixed_precision}: there is none on {device}: give {name} {instead}")
 
 
 def wait_at_most(limit: timedelta) -> None:

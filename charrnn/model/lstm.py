@@ -135,7 +135,7 @@ class CharLSTM(nn.Module, PyTorchModelHubMixin, library_name="charrnn", tags=["c
             new_h.append(h)
             new_c.append(c)
             if masks:
-                features_TBF = features_TBF * masks[layer]
+                features_TBF = features_TBF * masks[layer].to(features_TBF.dtype)
         return self.output(features_TBF), (torch.cat(new_h), torch.cat(new_c))
 
     @property

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from charrnn.config.settings import TrainConfig
 from charrnn.distributed.collectives import sum_over_processes
-from charrnn.errors import ConfigError
 from charrnn.model.lstm import State
-from charrnn.training.step import NUMBERS, Batch, Learner, StepResult, backward, to_device, update
+from charrnn.training.step import NUMBERS, Batch, Learner, StepResult, backward, pinned, update
 
 DEVICE = "cuda"
 """The kind of device that has graphs."""
@@ -32,6 +31,20 @@ class CapturedStep:
         """For windows of ``length`` characters; the rest is as for `training_step`."""
         self._learner, self._length, self._last_only, self._grad_clip = learner, length, last_only, grad_clip
         self._graphs: list[Callable[[], None]] = []
+        on_gpu = learner.accelerator.device.type == "cuda"
+        self._ahead = torch.cuda.Stream() if on_gpu else None  # type: ignore[no-untyped-call]
+
+    def ahead(self, make: Callable[[], Batch]) -> Batch:
+        """A batch that the GPU makes while it is still at the step before, on a stream of its own."""
+        if self._ahead is None:
+            return make()
+        with torch.cuda.stream(self._ahead):
+            batch = make()
+        here = torch.cuda.current_stream()
+        here.wait_stream(self._ahead)
+        for tensor in (batch.x_TB, batch.y_TB, *batch.masks, *batch.factors):
+            tensor.record_stream(here)  # so that its memory is not given away before it has been read
+        return batch
 
     def takes(self, batch: Batch) -> bool:
         """Whether a batch is such a window: a function of the step, so that a resumed run goes the same way."""
@@ -79,7 +92,7 @@ class CapturedStep:
         kept_B1 = torch.ones(self._kept_B1.shape, dtype=torch.bool)
         for _, row in batch.seams:
             kept_B1[row] = False
-        self._kept_B1.copy_(to_device(kept_B1, self._kept_B1.device))
+        self._kept_B1.copy_(pinned(kept_B1, self._kept_B1.device), non_blocking=True)
 
     def _forward_and_backward(self) -> None:
         learner, (h_LBH, c_LBH) = self._learner, self._state
@@ -93,15 +106,18 @@ class CapturedStep:
             place.copy_(part)
 
     def _clip_and_optimize(self) -> None:
-        self._norm.copy_(update(self._learner, self._grad_clip))
+        self._norm.copy_(update(self._learner, self._grad_clip, self._flat[:-NUMBERS]))
+
+
+def is_captured(config: TrainConfig, device: torch.device) -> bool:
+    """Whether a run takes its steps as graphs."""
+    return config.cuda_graphs and device.type == DEVICE
 
 
 def captured_step(learner: Learner, config: TrainConfig) -> CapturedStep | None:
-    """The step as graphs, if the settings say so; raises `ConfigError` where there are none."""
-    if not config.cuda_graphs:
+    """The step as graphs, where the device has them, unless the settings say no."""
+    if not is_captured(config, learner.accelerator.device):
         return None
-    if learner.accelerator.device.type != DEVICE:
-        raise ConfigError("--cuda-graphs: there is no CUDA device here: leave it out")
     last_only = config.loss_on == "last"
     return CapturedStep(learner, config.seq_length, last_only=last_only, grad_clip=config.grad_clip)
 

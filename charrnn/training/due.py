@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +153,9 @@ def write_samples(job: Job, loss: Loss | None) -> list[dict[str, Any]]:
     ]
 
     def write() -> None:
-        scored = list(map(list, texts))
+        # Where a GPU trains, cores are free: each temperature has one, for a large model takes long.
+        with nullcontext() if job.beside.at_once else ThreadPoolExecutor() as pool:
+            scored = list((pool.map if pool else map)(list[tuple[str, float]], texts))
         for temperature, characters in zip(config.temperatures, scored, strict=True):
             text = "".join(character for character, _ in characters)
             row = {**about, "temperature": temperature, "prompt": prompt, "text": text}

@@ -19,7 +19,7 @@ from charrnn.run.terminal import Terminal
 from charrnn.run.tracker import Tracker
 from charrnn.text.store import TokenStore
 from charrnn.training.beside import Beside
-from charrnn.training.captured import CapturedStep
+from charrnn.training.captured import CapturedStep, is_captured
 from charrnn.training.optimizer import learning_rate_at, make_optimizer
 from charrnn.training.randomness import derived_seed
 from charrnn.training.rows import RowBatches
@@ -134,7 +134,7 @@ def make_learner(
         model.parameters(),
         config.learning_rate,
         config.weight_decay,
-        capturable=config.cuda_graphs,
+        capturable=is_captured(config, accelerator.device),
     )
     summation = summation or summation_of(accelerator, model.num_parameters + NUMBERS)
     return Learner(accelerator, model, optimizer, summation)

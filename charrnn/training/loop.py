@@ -123,7 +123,9 @@ def take_step(job: Job, save_due: bool) -> StepResult:
     config, state = job.config, job.state
     length = job.window_length(state.step)
     set_learning_rate(job.learner.optimizer, job.learning_rate_at(state.step, state.time))
-    batch, stop, save = next_batch(job, length), bool(job.stop), save_due and job.accelerator.is_main_process
+    make = partial(next_batch, job, length)
+    batch = job.captured.ahead(make) if job.captured else make()
+    stop, save = bool(job.stop), save_due and job.accelerator.is_main_process
     if job.captured and job.captured.takes(batch):
         result = job.captured(batch, state.state, stop=stop, save=save)
     else:

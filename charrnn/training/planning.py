@@ -20,9 +20,9 @@ from charrnn.training.rows import thinned
 
 CHOSEN = (
     *("hidden_size", "epochs", "thin", "start_at", "batch_size", "seq_length", "dropout", "drop_connect"),
-    *("learning_rate", "schedule", "weight_decay", "eval_every", "val_characters", "sample_every", "precision"),
+    *("learning_rate", "schedule", "weight_decay", "eval_every", "val_characters", "sample_every"),
 )
-"""The settings that a plan chooses, if they are not given; the precision before all others."""
+"""The settings that a plan chooses, if they are not given."""
 
 SIZES = (128, 192, 256, 384, 512, 768, 1024)
 """Cells that a plan chooses from."""

@@ -109,12 +109,15 @@ def backward(learner: Learner, batch: Batch, state: State, *, last_only: bool) -
     return (h_LBH.detach().float(), c_LBH.detach().float()), loss.detach()
 
 
-def update(learner: Learner, grad_clip: float) -> Tensor:
-    """Clips the gradient and lets the optimizer step; returns the norm that the gradient had."""
+def update(learner: Learner, grad_clip: float, flat: Tensor | None = None) -> Tensor:
+    """Clips the gradient and lets the optimizer step; returns the norm that the gradient had.
+
+    ``flat`` is the tensor in which all gradients lie, if they do.
+    """
     scaler, optimizer = learner.accelerator.scaler, learner.optimizer
     if scaler:
         scaler.unscale_(optimizer)
-    norm = clip(_gradients(learner.parameters), grad_clip)
+    norm = clip(_gradients(learner.parameters) if flat is None else [flat], grad_clip)
     if scaler:
         scaler.step(optimizer)
         scaler.update()
@@ -125,7 +128,12 @@ def update(learner: Learner, grad_clip: float) -> Tensor:
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on a device; nothing waits until it is there."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return pinned(tensor, device).to(device, non_blocking=True)
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU where a device can fetch it while the CPU goes on."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 def forward_window(model: CharLSTM, batch: Batch, state: State) -> tuple[Tensor, State]:

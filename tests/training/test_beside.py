@@ -91,13 +91,16 @@ def test_what_fails_is_raised_and_nothing_after_it_is_done(threaded: Beside) -> 
         asked.wait(10)
         raise OSError("no room")
 
-    threaded.do(fail)
-    threaded.do(lambda: done.append("after"))
-    asked.set()
-    time.sleep(0.1)
+    def train() -> None:
+        with threaded:
+            threaded.do(fail)
+            threaded.do(lambda: done.append("after"))
+            asked.set()
+            time.sleep(0.1)
+            threaded.do(lambda: done.append("later"))
+
     with pytest.raises(OSError, match="no room"):
-        threaded.do(lambda: done.append("later"))
-    threaded.wait()
+        train()
     assert done == []
 
 

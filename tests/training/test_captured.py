@@ -23,7 +23,7 @@ from charrnn.training import captured, loop
 from charrnn.training.captured import CapturedStep
 from charrnn.training.optimizer import make_optimizer
 from charrnn.training.step import Batch, Learner, training_step
-from tests.conftest import SMALL, last_checkpoint, rows_of, run, torchrun
+from tests.conftest import SMALL, last_checkpoint, run, torchrun
 from tests.test_exact import assert_close, assert_same_run
 from tests.test_train import Train, train
 from tests.training.test_step import LENGTH, ROWS, accelerator, make_batch, make_model, make_state
@@ -208,9 +208,9 @@ def test_runs_with_and_without_graphs(
     step = CapturedStep.__call__
     monkeypatch.setattr(CapturedStep, "__call__", lambda *args, **kwargs: (steps.append(1), step(*args, **kwargs))[1])
     common = (*FLAGS, *flags, "--corpus", f"files:{text_file}")
-    assert train(*common, "--run-dir", "eager") == 0
+    assert train(*common, "--run-dir", "eager", "--no-cuda-graphs") == 0
     assert not steps
-    assert train(*common, "--run-dir", "graphs", "--cuda-graphs") == 0
+    assert train(*common, "--run-dir", "graphs") == 0
     assert len(steps) > 15
     assert_close(Path("eager"), Path("graphs"), 1e-6)
 
@@ -218,7 +218,7 @@ def test_runs_with_and_without_graphs(
 def test_a_run_that_ended_in_a_step_goes_on_bit_for_bit(
     train: Train, text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    common = (*FLAGS, "--drop-connect", "0.1", "--cuda-graphs", "--corpus", f"files:{text_file}")
+    common = (*FLAGS, "--drop-connect", "0.1", "--corpus", f"files:{text_file}")
     assert train(*common, "--run-dir", "unbroken") == 0
     take_step = loop.take_step
 
@@ -246,23 +246,18 @@ def test_two_processes_with_graphs_learn_as_one_without(train: Train, text_file:
         "sys.exit(charrnn.train.main())\n"
     )
     common = (*FLAGS, "--corpus", f"files:{text_file}")
-    assert train(*common, "--run-dir", "one") == 0
+    assert train(*common, "--run-dir", "one", "--no-cuda-graphs") == 0
     *launcher, _, _ = torchrun(2)
     run(
         ["env", f"PYTHONPATH={Path(__file__).parents[2]}", *launcher, "trainer.py"],
         *common,
-        "--cuda-graphs",
         "--run-dir",
         "two",
     )
     assert_close(Path("one"), Path("two"), 1e-5)
 
 
-def test_without_a_gpu_graphs_are_refused(
-    train: Train, text_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_gpu_there_are_none(train: Train, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(captured, "DEVICE", "cuda")
-    assert train(*FLAGS, "--corpus", f"files:{text_file}", "--cuda-graphs", "--run-dir", "run") == 1
-    assert "--cuda-graphs: there is no CUDA device here: leave it out" in capsys.readouterr().err
-    assert not Path("run").exists()
-    assert rows_of(Path("run") / "metrics.jsonl") == []
+    monkeypatch.setattr(captured, "graphs_of", lambda *_: pytest.fail("it captures a step on a CPU"))
+    assert train(*FLAGS, "--corpus", f"files:{text_file}", "--cuda-graphs", "--run-dir", "run") == 0
