@@ -30,14 +30,14 @@ from torch import nn
 
 from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import parse
-from charrnn.distributed.accelerator import precision_here, precision_of, start_accelerator
+from charrnn.distributed.accelerator import precision_of, start_accelerator
 from charrnn.distributed.machine import settings_of_training
 from charrnn.distributed.stopping import StopRequest
 from charrnn.run.folder import RunFolder
 from charrnn.training.due import measure
 from charrnn.training.job import Job
 from charrnn.training.loop import train_to_end
-from charrnn.training.preparation import begin, claim, prepare, read_inputs
+from charrnn.training.preparation import begin, claim, prepare, read_inputs, wanted_precision
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:
@@ -102,8 +102,7 @@ def operations(job: Job) -> float:
 def prepared(flags: list[str], folder: Path, stop: StopRequest) -> Job:
     """A run, ready to train."""
     config = parse([*flags, "--run-dir", str(folder), "--sample-length", "0"], default_preset="laptop")
-    here = precision_here(planned=False, tf32=config.tf32)
-    accelerator = start_accelerator(here if config.precision == "auto" else config.precision)
+    accelerator = start_accelerator(wanted_precision(config))
     config = config.model_copy(update={"precision": precision_of(accelerator)})
     run = RunFolder(folder)
     earlier = claim(run, config)

@@ -16,7 +16,6 @@ from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import parse
 from charrnn.distributed import launcher
 from charrnn.distributed.accelerator import (
-    precision_here,
     precision_of,
     start_accelerator,
     training_timeout,
@@ -47,6 +46,7 @@ from charrnn.training.preparation import (
     read_inputs,
     shared_settings,
     shared_versions,
+    wanted_precision,
 )
 
 LOG = logging.getLogger(__name__)
@@ -102,8 +102,7 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
         lines.append(f"no corpus was named: this trains on {DEFAULT_CORPUS}, a part of Python's own library")
         config = config.model_copy(update={"corpus": (DEFAULT_CORPUS,)})
     with settings_of_training(num_threads=config.num_threads, deterministic=config.deterministic, tf32=config.tf32):
-        here = precision_here(planned=bool(config.minutes and not config.preset), tf32=config.tf32)
-        accelerator = start_accelerator(here if config.precision == "auto" else config.precision)
+        accelerator = start_accelerator(wanted_precision(config))
         config = config.model_copy(update={"precision": precision_of(accelerator)})
         on_each(accelerator, lambda: (None, shared_versions()), "install the same on all")
         on_each(accelerator, lambda: (None, shared_settings(config)), "start all with the same flags")

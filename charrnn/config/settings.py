@@ -170,11 +170,11 @@ class TrainConfig(Options):
     num_threads: Annotated[AtLeast0, Field(le=1024), MACHINE, OF_NODE] = 0
     """CPU threads of this process; 0 for its share of the cores."""
     precision: Annotated[Precision, MACHINE] = "auto"
-    """Arithmetic of the model in training: auto is fp16 on a GPU, bf16 for a plan on processors with instructions for
-    it, else float32. What Accelerate's launcher was told wins. Losses are measured in float32."""
+    """Arithmetic of the model in training: auto is fp16 on a GPU (but with rmsprop), bf16 for a plan on processors
+    with instructions for it, else float32. What Accelerate's launcher was told wins. Losses are measured in float32."""
     tf32: Annotated[bool, MACHINE] = True
-    """Let a GPU's LSTM multiply with ten bits after the point instead of 23: in TF32 where precision is float32. Without
-    it, precision auto is float32."""
+    """Let a GPU's LSTM multiply with ten bits after the point instead of 23: in TF32 where precision is float32. With
+    --no-tf32 precision auto is float32."""
     cuda_graphs: Annotated[bool, MACHINE] = True
     """On a GPU, start all kernels of a training step at once, as CUDA graphs."""
     deterministic: Annotated[bool, MACHINE] = False

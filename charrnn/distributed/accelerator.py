@@ -72,16 +72,6 @@ def start_accelerator(precision: str = "float32") -> Accelerator:
     return accelerator
 
 
-def precision_here(*, planned: bool, tf32: bool) -> str:
-    """The precision that suits this machine: on a GPU fp16, if it may be less than float32.
-
-    A plan takes bf16 on processors that are fast with it; a preset on a CPU is for repeating its results, in float32.
-    """
-    if torch.cuda.is_available():
-        return "fp16" if tf32 and torch.cuda.get_device_capability() >= (7, 0) else "float32"
-    return "bf16" if planned and has_fast_bf16() else "float32"
-
-
 def precision_of(accelerator: Accelerator) -> str:
     """The setting that names what Accelerate computes in."""
     mixed: str = accelerator.mixed_precision

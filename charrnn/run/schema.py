@@ -41,7 +41,7 @@ class Training(Format):
     files: dict[Text, Count] = Field(default_factory=dict)
     text: str = ""
     """The digest of the text."""
-    scaler: dict[Text, float] | None = None
+    scaler: dict[Text, int | float] | None = None
     config: dict[Text, Any] = Field(default_factory=dict)
     """As it was written; `from_saved` checks it."""
     circumstances: dict[Text, str | int | float | None] = Field(default_factory=dict)

@@ -16,6 +16,7 @@ from charrnn.config.options import flag
 from charrnn.config.settings import Rule, TrainConfig, ruled, to_json
 from charrnn.config.sources import check_resumed, from_saved, read_config
 from charrnn.distributed import launcher
+from charrnn.distributed.accelerator import has_fast_bf16
 from charrnn.distributed.stopping import StopRequest
 from charrnn.errors import ConfigError
 from charrnn.model.folder import load_model
@@ -77,6 +78,20 @@ def shared_settings(config: TrainConfig) -> dict[str, str]:
     """The settings that all processes must share, by their flags; each may have paths and threads of its own."""
     own = ruled(Rule.OF_NODE)
     return {flag(name): str(getattr(config, name)) for name in TrainConfig.model_fields if name not in own}
+
+
+def wanted_precision(config: TrainConfig) -> str:
+    """The precision that was asked for, or that which suits this machine: on a GPU fp16, if TF32 would be enough.
+
+    RMSprop would wait for the GPU at every step, to know whether something overflowed. A plan takes bf16 on processors
+    that are fast with it; a preset on a CPU is for repeating its results, in float32.
+    """
+    if config.precision != "auto":
+        return config.precision
+    if torch.cuda.is_available():
+        half = config.tf32 and config.optimizer != "rmsprop" and torch.cuda.get_device_capability() >= (7, 0)
+        return "fp16" if half else "float32"
+    return "bf16" if config.minutes and not config.preset and has_fast_bf16() else "float32"
 
 
 def choose_run_dir(config: TrainConfig) -> Path:

@@ -109,6 +109,17 @@ def test_the_circumstances_of_any_device_can_be_read_again(device: str, tmp_path
     assert checkpoint.read_training(folder)["circumstances"] == now
 
 
+def test_the_scaler_of_a_loss_goes_on(tmp_path: Path) -> None:
+    trainer = Trainer()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=7)
+    state = trainer.state.state_dict() | {"scaler": scaler.state_dict()}
+    folder = checkpoint.save_checkpoint(tmp_path, trainer.model, trainer.vocab, "a card", state)
+    saved = checkpoint.read_training(folder)["scaler"]
+    assert {name: (value, type(value)) for name, value in saved.items()} == {
+        name: (value, type(value)) for name, value in scaler.state_dict().items()
+    }
+
+
 @pytest.mark.parametrize("name", get_args(Optimizer))
 @pytest.mark.parametrize("shape", [{}, {"embedding_size": 8, "tie_weights": True}, {"embedding_size": 0}])
 def test_training_goes_on_as_if_it_had_never_stopped(name: str, shape: dict[str, Any], tmp_path: Path) -> None:
