@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from charrnn.train import main
+from charrnn.training import forecast
 
 from .conftest import DIRECT, last_checkpoint, rows_of, run, start, torchrun, wait_until
 
@@ -45,6 +46,17 @@ def test_a_planned_run_is_said_ends_in_time_and_is_repeated_by_its_configuration
     assert main(["--config", "a/config.json", "--run-dir", "b"]) == 0
     assert measured("b") == rows
     assert "planned for" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("spare", "rows"), [(0.9, 8), (0.0, 32)])
+def test_with_time_to_spare_a_plan_takes_smaller_steps(
+    spare: float, rows: int, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(forecast.SHAPES, "cpu", ((32, 32), (8, 32)))
+    monkeypatch.setattr(forecast, "SPARE", spare)
+    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--hidden-size", "16")
+    assert main([*flags, "--minutes", "0.2", "--run-dir", "a"]) == 0
+    assert (config("a")["batch_size"], config("a")["seq_length"]) == (rows, 32)
 
 
 def test_flags_stay_and_the_plan_works_around_them(text_file: Path) -> None:

@@ -22,10 +22,11 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "one GPU",
         {
             "hidden_size": 1024,
-            "dropout": 0.4,
+            "dropout": 0.5,
+            "drop_connect": 0.1,
             "batch_size": 64,
             "seq_length": 64,
-            "epochs": 8.0,
+            "epochs": 12.0,
             "schedule": "trapezoid",
             "weight_decay": 0.3,
         },

@@ -225,6 +225,11 @@ def peak_rate(size: int, num_characters: int) -> float:
     return 4e-3 * math.pow(512 / size, 0.7) * math.pow(num_characters / 512, 0.2)
 
 
+def weight_decay(num_characters: int) -> float:
+    """The weight decay for a model that reads so many characters a step: more, where there are fewer steps."""
+    return 0.1 * math.sqrt(num_characters / 512)
+
+
 def regularisation(config: TrainConfig, task: Task) -> dict[str, object]:
     """Dropout, DropConnect, learning rate, schedule and weight decay of a model that reads a text so often."""
     rate = peak_rate(config.hidden_size, config.batch_size * config.seq_length)
@@ -235,5 +240,5 @@ def regularisation(config: TrainConfig, task: Task) -> dict[str, object]:
         "drop_connect": DROP_CONNECT if often else 0.0,
         "learning_rate": float(f"{rate:.2g}"),
         "schedule": "trapezoid" if task.train >= SHORT_TEXT else "cosine",
-        "weight_decay": 0.1,
+        "weight_decay": round(weight_decay(config.batch_size * config.seq_length), 2),
     }

@@ -164,6 +164,15 @@ def test_costs_between_and_beyond_those_measured_are_powers_of_the_size() -> Non
     assert cost_of(700, {512: MACHINE[512]}) == MACHINE[512]
 
 
+def test_fewer_steps_decay_more() -> None:
+    config = TrainConfig(minutes="1")
+    decays = {}
+    for rows, window in ((16, 32), (64, 64)):
+        chosen = plan(config, Task(10**6, 10**5, 60.0, rows, window), MACHINE)
+        decays[chosen.batch_size * chosen.seq_length] = chosen.weight_decay
+    assert decays == {512: 0.1, 4096: 0.28}
+
+
 def test_rules_lie_on_lines_between_their_points() -> None:
     points = ((10.0, 1.0), (1000.0, 3.0))
     assert [round(between(points, x), 6) for x in (1, 10, 100, 1000, 10**6)] == [1, 1, 2, 3, 3]
