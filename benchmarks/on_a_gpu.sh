@@ -4,7 +4,7 @@
 #     OUT=results benchmarks/on_a_gpu.sh TEXTS [PHASE...]
 #
 # TEXTS is a folder with tinyshakespeare.txt and warpeace.txt. Phases, all of them unless some are named, with minutes
-# guessed for an H100 (nothing here has run on a GPU yet but what records/ says):
+# for an H100 (records/2026-11-27-gpu.md has what A, B and D showed there):
 #
 #     A  the tests that need a GPU, and the table of 1x1024 cells, 64 rows of 64 characters    4
 #     B  the gpu preset on tiny Shakespeare to its end, both roads, and in half precision      3
