@@ -17,6 +17,9 @@ import torch
 
 import charrnn
 from charrnn.cli import main
+from charrnn.config.sources import parse
+from charrnn.training import preparation
+from charrnn.training.preparation import wanted_precision
 from tests.conftest import (
     ACCELERATE,
     DIRECT,
@@ -406,6 +409,50 @@ def test_resuming_in_other_circumstances_is_said(
         "resuming with --max-steps 4 (it was 3)",
         "resuming with threads 2 (it was 1): the last digits may differ",
     ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "capability", "precision"),
+    [
+        ((), (9, 0), "fp16"),
+        (("--preset", "gpu"), (7, 0), "fp16"),
+        (("--preset", "gpu"), (6, 1), "float32"),
+        (("--no-tf32",), (9, 0), "float32"),
+        (("--optimizer", "rmsprop"), (9, 0), "float32"),
+        (("--precision", "bf16"), (9, 0), "bf16"),
+    ],
+)
+def test_a_gpu_computes_in_fp16_unless_more_is_wanted(
+    flags: tuple[str, ...], capability: tuple[int, int], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert wanted_precision(parse(flags, "gpu")) == precision
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_processor_computes_a_plan_in_bf16_where_that_is_faster_and_a_preset_in_float32(
+    fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(preparation, "has_fast_bf16", lambda: fast)
+    assert wanted_precision(parse((), "laptop")) == ("bf16" if fast else "float32")
+    for flags in (("--preset", "laptop"), ("--max-steps", "9"), ("--preset", "laptop", "--minutes", "1")):
+        assert wanted_precision(parse(flags, "laptop")) == "float32"
+
+
+def test_a_run_of_a_gpu_goes_on_without_one_as_the_error_says(
+    train: Train, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = quiet(text_file, "--run-dir", "run")
+    assert train(*flags, "--max-steps", "2") == 0
+    config = Path("run/config.json")
+    config.write_text(config.read_text().replace('"precision": "float32"', '"precision": "fp16"'))
+    again = ("--run-dir", "run", "--resume", "--max-steps", "3")
+    assert train(*again) == 1
+    advice = "--precision float32"
+    assert f"--precision fp16: there is none on cpu: give {advice}" in capsys.readouterr().err
+    assert train(*again, *advice.split()) == 0
 
 
 @pytest.mark.slow
