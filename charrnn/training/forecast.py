@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 from accelerate import Accelerator
@@ -34,8 +33,8 @@ FORECAST_SECONDS = 0.3
 SHAPES = {"cpu": ((16, 32),), "cuda": ((64, 64), (16, 32))}
 """Rows and windows of a plan, by the kind of device. Smaller steps learn more from each reading; larger ones let a GPU
 read faster ..."""
-SPARE = 0.25
-"""... so it takes smaller ones where larger ones would be done in this share of the time."""
+SPARE = 0.4
+"""... so it takes smaller ones where larger ones would be done in this share of the time, if it reads as often then."""
 A_GUESS = Costs(step=0.03, eval_window=0.03, character=3e-4, checkpoint=0.1)
 
 
@@ -49,9 +48,10 @@ def make_plan(
     config, store = inputs.config, inputs.store
     left = on_main(accelerator, lambda: began + 60 * float(config.minutes) - time.monotonic())
     left -= min(MOST, len(store.train) + len(store.val)) / COMPRESSED_PER_SECOND
-    shapes = SHAPES.get(accelerator.device.type, SHAPES["cpu"])
+    shape, *smaller = SHAPES.get(accelerator.device.type, SHAPES["cpu"])
     # What has no text to train on is refused when it is prepared, in words of its own.
-    tasks = [Task(max(1, len(store.train)), len(store.val), max(1.0, left), *shape) for shape in shapes]
+    task = Task(max(1, len(store.train)), len(store.val), max(1.0, left), *shape)
+    final_probe = min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds)
 
     def probe(task: Task, size: int, cost: Costs, seconds: float) -> Costs:
         sized = planning.plan(config.model_copy(update={"hidden_size": size}), task, {size: cost})
@@ -60,29 +60,23 @@ def make_plan(
         )
         return measure(job, seconds)
 
-    def choose(task: Task) -> tuple[TrainConfig, Mapping[int, Costs]]:
-        costs: dict[int, Costs] = {}
-        for size in PROBED if "hidden_size" in planning.free(config) else (config.hidden_size,):
-            costs[size] = probe(task, size, A_GUESS, min(LONGEST_PROBE, PROBE * task.seconds))
+    costs: dict[int, Costs] = {}
+    for size in PROBED if "hidden_size" in planning.free(config) else (config.hidden_size,):
+        costs[size] = probe(task, size, A_GUESS, min(LONGEST_PROBE, PROBE * task.seconds))
+    chosen = planning.plan(config, task, costs)
+    probed: set[int] = set()
+    while len(probed) < FINAL_PROBES and (size := chosen.hidden_size) not in probed:
+        probed.add(size)
+        costs[size] = probe(task, size, planning.cost_of(size, costs), final_probe)
         chosen = planning.plan(config, task, costs)
-        probed: set[int] = set()
-        while len(probed) < FINAL_PROBES and (size := chosen.hidden_size) not in probed:
-            probed.add(size)
-            seconds = min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds)
-            costs[size] = probe(task, size, planning.cost_of(size, costs), seconds)
-            chosen = planning.plan(config, task, costs)
-        return chosen, costs
-
-    task = tasks[0]
-    chosen, costs = choose(task)
-    for smaller in tasks[1:]:
-        cost = planning.cost_of(chosen.hidden_size, costs)
-        if planning.seconds_of(chosen, task, cost) > SPARE * task.seconds:
-            break
-        instead, its_costs = choose(smaller)
-        if instead.epochs < chosen.epochs:
-            break
-        task, chosen, costs = smaller, instead, its_costs
+    cost = planning.cost_of(chosen.hidden_size, costs)
+    if smaller and planning.seconds_of(chosen, task, cost) <= SPARE * task.seconds:
+        other = replace(task, rows=smaller[0][0], window=smaller[0][1])
+        share = probe(other, chosen.hidden_size, cost, final_probe).step / cost.step
+        its_costs = {size: replace(each, step=share * each.step) for size, each in costs.items()}
+        instead = planning.plan(config, other, its_costs)
+        if instead.epochs >= chosen.epochs:
+            task, chosen, costs = other, instead, its_costs
     cost = planning.cost_of(chosen.hidden_size, costs)
     later = planning.plan(config, replace(task, seconds=10 * task.seconds), costs)
     lines = [f"planned for {in_words(float(config.minutes))}: {said(chosen)}"]
