@@ -71,8 +71,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Caches and working folder of the test's own, no credentials, no way to the network but loopback."""
+def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Caches, working folder and modules of the test's own, no credentials, no way to the network but loopback."""
     for name in list(os.environ):
         if name.startswith(("WANDB_", "TRACKIO_", "HF_", "ACCELERATE_", "CHARRNN_", "MASTER_", "OMPI_")):
             monkeypatch.delenv(name)
@@ -92,7 +92,11 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(f"charrnn.cli.{command}.share_of_cores", lambda: 1)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    return
+    yield
+    # A plugin that the test wrote: the next test may have one of the same name.
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
