@@ -46,13 +46,13 @@ step() {
     echo "== $name: code $code after $((SECONDS - began)) s" | tee -a "$OUT/log"
 }
 
-precisions=(tf32 fp16 bf16 "true bf16" float32) half=(fp16 bf16) graphs=--cuda-graphs
+precisions=(tf32 fp16 bf16 "true bf16" float32) half=(fp16 bf16)
 tiny=() brief=() few=() minute=(--minutes 1)
 if [ -n "${REHEARSE:-}" ]; then
     tiny=(--hidden-size 16 --embedding-size 16 --batch-size 8 --seq-length 16 --val-characters 2000)
     tiny+=(--sample-length 20 --num-threads 1)
     brief=("${tiny[@]}" --turns 1 --seconds 0.05) few=(--max-steps 30 --eval-every 10)
-    precisions=(tf32 float32) half=(float32) graphs=--no-cuda-graphs minute=()
+    precisions=(tf32 float32) half=(float32) minute=()
 fi
 table() { # NAME SECONDS FLAGS...
     local name=$1 guess=$2
@@ -81,9 +81,9 @@ if has A; then
 fi
 if has B; then
     on_shakespeare "gpu eager" 35 --no-cuda-graphs --precision float32
-    on_shakespeare "gpu graphs" 28 "$graphs" --precision float32
+    on_shakespeare "gpu graphs" 28 --precision float32
     for precision in "${half[@]}"; do
-        on_shakespeare "gpu graphs $precision 128" 25 "$graphs" --precision "$precision" --embedding-size 128
+        on_shakespeare "gpu graphs $precision 128" 25 --precision "$precision" --embedding-size 128
     done
 fi
 if has C; then
@@ -97,14 +97,14 @@ fi
 if has D; then
     for seed in 1 2 3; do
         for precision in --no-tf32 --precision=float32 "${half[@]/#/--precision=}"; do
-            on_shakespeare "seed $seed ${precision#--}" 28 "$graphs" --embedding-size 128 --seed $seed "$precision"
+            on_shakespeare "seed $seed ${precision#--}" 28 --embedding-size 128 --seed $seed "$precision"
         done
     done
 fi
 if has E; then
-    run "laptop-long" 50 --corpus "files:$shakespeare" "$graphs" --preset laptop-long --eval-every 980
-    run "a minute" 90 --corpus "files:$shakespeare" "$graphs" "${minute[@]}"
-    run "war and peace" 180 --corpus "files:$tolstoy" "$graphs" --preset laptop-long --hidden-size 1024 --epochs 15 \
+    run "laptop-long" 50 --corpus "files:$shakespeare" --preset laptop-long --eval-every 980
+    run "a minute" 90 --corpus "files:$shakespeare" "${minute[@]}"
+    run "war and peace" 180 --corpus "files:$tolstoy" --preset laptop-long --hidden-size 1024 --epochs 15 \
         --val-fraction 0.1 --test-fraction 0.1 --dropout 0.2 --weight-decay 0.07 --learning-rate 2.5e-3
     step "war and peace, test" 20 "$python" -c "from charrnn.cli import main; raise SystemExit(main())" \
         eval "$WORK/war-and-peace" --split test --trust

@@ -15,12 +15,7 @@ from charrnn.config.presets import default_preset
 from charrnn.config.settings import TrainConfig
 from charrnn.config.sources import parse
 from charrnn.distributed import launcher
-from charrnn.distributed.accelerator import (
-    precision_of,
-    start_accelerator,
-    training_timeout,
-    wait_at_most,
-)
+from charrnn.distributed.accelerator import precision_of, start_accelerator, training_timeout, wait_at_most
 from charrnn.distributed.collectives import VISIBILITY_TIMEOUT, LostProcessError, on_each, on_main, require_shared
 from charrnn.distributed.machine import settings_of_training
 from charrnn.distributed.stopping import StoppedError, StopRequest

@@ -70,14 +70,16 @@ def make_plan(
         costs[size] = probe(task, size, planning.cost_of(size, costs), final_probe)
         chosen = planning.plan(config, task, costs)
     cost = planning.cost_of(chosen.hidden_size, costs)
-    if smaller and planning.seconds_of(chosen, task, cost) <= SPARE * task.seconds:
-        other = replace(task, rows=smaller[0][0], window=smaller[0][1])
+    for rows, window in smaller:
+        if planning.seconds_of(chosen, task, cost) > SPARE * task.seconds:
+            break
+        other = replace(task, rows=rows, window=window)
         share = probe(other, chosen.hidden_size, cost, final_probe).step / cost.step
         its_costs = {size: replace(each, step=share * each.step) for size, each in costs.items()}
         instead = planning.plan(config, other, its_costs)
         if instead.epochs >= chosen.epochs:
             task, chosen, costs = other, instead, its_costs
-    cost = planning.cost_of(chosen.hidden_size, costs)
+            cost = planning.cost_of(chosen.hidden_size, costs)
     later = planning.plan(config, replace(task, seconds=10 * task.seconds), costs)
     lines = [f"planned for {in_words(float(config.minutes))}: {said(chosen)}"]
     if "epochs" in planning.free(config) and planning.seconds_of(chosen, task, cost) < 0.8 * task.seconds:

@@ -226,7 +226,10 @@ def peak_rate(size: int, num_characters: int) -> float:
 
 
 def weight_decay(num_characters: int) -> float:
-    """The weight decay for a model that reads so many characters a step: more, where there are fewer steps."""
+    """The weight decay for a model that reads so many characters a step: more, where there are fewer steps.
+
+    For 64 rows of 64 from one pair of runs on a GPU (benchmarks/records/2026-11-27-gpu.md).
+    """
     return 0.1 * math.sqrt(num_characters / 512)
 
 
