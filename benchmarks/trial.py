@@ -42,6 +42,7 @@ FLAGS: dict[str, tuple[object, str]] = {
     "grown_seq_length": (0, "characters in a window from then on; 0 for no change"),
     "characters": (6000.0, "thousands of characters that the schedule is for"),
     "stop_at": (0.0, "thousands of characters after which to stop; 0 for all"),
+    "start_at": (0.0, "where each row begins in its part of the text, as a share of it"),
     "learning_rate": (4e-3, "peak learning rate"),
     "warmup": (0.02, "share of the run over which it rises"),
     "final": (0.01, "what is left of it at the end"),
@@ -248,7 +249,7 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
     measured = {"": model} | ({"_averaged": averaged} if averaged else {})
     num_rows, seq_length, grown = args.batch_size, args.seq_length, not args.grow_at
     row_length = (len(train) - 1) // num_rows
-    starts = np.arange(num_rows) * row_length
+    starts = np.arange(num_rows) * row_length + int(args.start_at * row_length)
     state, time_, seen, step = detached(model.zero_state(num_rows)), 0, 0, 0
     total, stop = args.characters * 1000, (args.stop_at or args.characters) * 1000
     due = sorted(1000 * at for at in args.eval_at)

@@ -58,7 +58,8 @@ class Trial:
             self.train = torch.from_numpy(train).to(DEVICE)
             row_length = (len(train) - 1) // args.batch_size
             self.length = args.batch_size * row_length
-            self.starts = torch.arange(args.batch_size) * row_length + torch.arange(args.seq_length)[:, None]
+            first = int(args.start_at * row_length)
+            self.starts = torch.arange(args.batch_size) * row_length + first + torch.arange(args.seq_length)[:, None]
             shares = [trial.factor(args, (step + 1) * self.chars / total) for step in range(self.steps)]
             self.shares = torch.tensor([*shares, 0.0])
             self.step, self.loss = torch.zeros(1, dtype=torch.int64), torch.zeros(())

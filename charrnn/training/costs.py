@@ -17,12 +17,14 @@ from charrnn.training.loop import take_step
 from charrnn.training.state import TrainingState
 
 WARM_UP_STEPS = 2
-"""Steps before the clock starts: the first ones allocate memory, and choose kernels."""
+"""Steps before the clock starts: the first ones allocate memory, choose kernels and capture graphs."""
 MOST_STEPS = 100
 SAMPLED = 50
 """Characters written to measure how long a sample takes."""
 BYTES_PER_SECOND = 2e8
 """A cautious disk's, of checkpoints that are flushed; each has three numbers a weight."""
+BESIDE = 0.1
+"""What samples and checkpoints take of training's time where they are written beside it, as a share of their own."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,16 @@ def measure(job: Job, seconds: float) -> Costs:
     scaler = job.accelerator.scaler
     scale = scaler.state_dict() if scaler else {}
     rehearsal = _copy(job)
-    step = _seconds_per_step(rehearsal, WARM_UP_STEPS)
+    _seconds_per_step(rehearsal, WARM_UP_STEPS)
+    step = _seconds_per_step(rehearsal, 1)
     # The same number on all processes: each step is one of all of them.
     num_steps = on_main(job.accelerator, lambda: max(1, min(MOST_STEPS, round(seconds / max(step, 1e-6)))))
     step = _seconds_per_step(rehearsal, num_steps)
     if scaler:
         scaler.load_state_dict(scale)
     saving = 0.05 + 12 * job.model.num_parameters / BYTES_PER_SECOND
-    costs = Costs(step, _seconds_per_window(job), _seconds_per_character(job), saving)
+    share = 1.0 if job.beside.at_once else BESIDE
+    costs = Costs(step, _seconds_per_window(job), share * _seconds_per_character(job), share * saving)
     return on_main(job.accelerator, lambda: costs)
 
 
