@@ -17,6 +17,8 @@ FLAT = 0.01
 """Nats that are a seed's luck, by the same record."""
 CARRIED = 0.25
 """The share of what the loss falls on training text that it has to fall on other text, or a model learns by heart."""
+OFTEN = 8.0
+"""Readings of a text after which more of them are worth little (benchmarks/records/2026-11-27-plan.md)."""
 
 Row = Mapping[str, Any]
 
@@ -72,7 +74,7 @@ def judge(rows: Sequence[Row]) -> Verdict | None:
     """How a run ended, by the rows of its metrics.jsonl; None if they do not tell.
 
     The second half of the run decides, not its end: there the learning rate goes down to nothing, and the loss is
-    flat whatever could still be learnt.
+    flat whatever could still be learnt. A text that was read often has no more to teach, however the loss fell.
     """
     points = _points(rows)
     if len(points) < 2:
@@ -85,7 +87,7 @@ def judge(rows: Sequence[Row]) -> Verdict | None:
         return Verdict("by heart", f"{since}: more text helps more than more minutes")
     half = min(points[:-1], key=lambda point: abs(point.epoch - last.epoch / 2))
     gained, trained = half.held_out - last.held_out, half.training - last.training
-    if gained < FLAT or gained < CARRIED * trained:
+    if gained < FLAT or gained < CARRIED * trained or last.epoch >= OFTEN:
         return Verdict("finished", "done learning: more text would help, more minutes hardly")
     return Verdict("more time", "still learning: more minutes would help (--resume --minutes +10)")
 
