@@ -1,7 +1,7 @@
 """The plan: which model, how often to read the text and how much to regularise, for a text, a machine and a time.
 
-The rules are arithmetic between anchor points that were found by trials (benchmarks/records/2026-11-26-plan.md and 2026-11-27-plan.md). What
-the user gave stays, and the plan works around it.
+The rules are arithmetic between anchor points that were found by trials (benchmarks/records/2026-11-26-plan.md, and
+2026-11-27-plan.md, which overrules it). What the user gave stays, and the plan works around it.
 """
 
 from __future__ import annotations
