@@ -188,7 +188,7 @@ READING = 0.26
 LASTING = 3.0
 """Readings that all readings of a text are worth in the end: the more often it was read, the less it teaches."""
 
-MOST_EPOCHS = ((2e3, 25.0), (20e3, 12.0), (150e3, 16.0), (1e6, 12.0))
+MOST_EPOCHS = ((5e3, 25.0), (20e3, 12.0), (150e3, 16.0), (1e6, 12.0))
 """Epochs after which little is gained, however much is left out, by characters to train on."""
 LARGEST = ((150e3, 512), (1e6, 1024), (2.5e6, 1536), (1e7, 2048))
 """Cells with more of which nothing is gained, whatever the time, by characters to train on."""

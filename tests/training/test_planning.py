@@ -173,6 +173,40 @@ def test_fewer_steps_decay_more() -> None:
     assert decays == {512: 0.1, 4096: 0.28}
 
 
+def test_the_size_that_ended_lowest_in_equal_time_is_chosen() -> None:
+    # benchmarks/records/2026-11-27-plan.md: characters a second of two cores with AVX-512, more or less.
+    speeds = {256: 54_000, 512: 22_000, 768: 10_300, 1024: 6_000}
+    costs = {size: Costs(512 / speed, 0.05, 2e-4, 0.1) for size, speed in speeds.items()}
+    for num_train, seconds, sizes in (
+        (1_003_854, 55, {256}),
+        (1_003_854, 290, {384, 512}),  # 512 cells: 1.3906, 768: 1.4125
+        (2_876_591, 290, {384, 512}),  # 1.2021 and 1.227
+        (1_003_854, 1700, {1024}),
+    ):
+        assert planned({}, Task(num_train, num_train // 9, seconds), costs).hidden_size in sizes
+
+
+@pytest.mark.parametrize(
+    ("num_train", "size", "epochs", "dropout", "drop_connect"),
+    [
+        (1_003_854, 768, 1.8, (0.0, 0.05), 0.0),  # 1.4121 without, 0.1: 1.4235
+        (1_003_854, 512, 8.0, (0.15, 0.25), 0.0),  # 0.2: 1.3853, 0.3: 1.3923; DropConnect 0.1: 1.4043
+        (1_003_854, 1024, 5.2, (0.25, 0.35), 0.0),  # 0.3: 1.3784, 0.5: 1.3841
+        (1_003_854, 1024, 12.0, (0.45, 0.55), 0.1),  # 1.3679, 0.6: 1.3756
+        (2_876_591, 768, 3.8, (0.0, 0.1), 0.0),  # 0.1: 1.1249, 0.2: 1.1364
+        (130_140, 512, 16.0, (0.55, 0.6), 0.2),  # 1.2973; DropConnect 0.1: 1.3084
+        (18_000, 512, 12.0, (0.5, 0.6), 0.2),
+    ],
+)
+def test_what_is_left_out_is_what_trials_found(
+    num_train: int, size: int, epochs: float, dropout: tuple[float, float], drop_connect: float
+) -> None:
+    # benchmarks/records/2026-11-27-plan.md
+    found = planned({"hidden_size": size, "epochs": epochs}, Task(num_train, num_train // 9, 3600))
+    assert dropout[0] <= found.dropout <= dropout[1]
+    assert abs(found.drop_connect - drop_connect) < 0.05
+
+
 def test_rules_lie_on_lines_between_their_points() -> None:
     points = ((10.0, 1.0), (1000.0, 3.0))
     assert [round(between(points, x), 6) for x in (1, 10, 100, 1000, 10**6)] == [1, 1, 2, 3, 3]
