@@ -209,10 +209,10 @@ text by heart."""
 def expected_loss(config: TrainConfig, task: Task) -> float:
     """What a run's loss has in it for want of cells and of characters read, in nats of an average text.
 
-    The sum of a term for each is that of Hoffmann et al. 2022 (equation 2); that a text teaches ever less when read again
-    is from Muennighoff et al. 2023. With a factor and a constant for each text it fits 51 runs over
-    six texts, of 192 to 1,024 cells, to 0.006 nats on average (benchmarks/records/2026-11-27-plan.md). The factor is
-    from 0.6 for a tale of 130,000 characters to 1.7 for source code; which of two runs is better does not depend on it.
+    The sum of a term for each is that of Hoffmann et al. 2022 (equation 2); that a text teaches ever less when read
+    again is from Muennighoff et al. 2023. With a factor and a constant for each text it fits 51 runs over six texts, of
+    192 to 1,024 cells, to 0.006 nats on average (benchmarks/records/2026-11-27-plan.md). The factor is from 0.6 for a
+    tale of 130,000 characters to 1.7 for source code; which of two runs is better does not depend on it.
     """
     text = LASTING * task.train / 1e6
     millions = text * -math.expm1(-read_by(config, task) / 1e6 / text)
