@@ -112,8 +112,11 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
                 inputs, planned = make_plan(accelerator, run, inputs, stop, began)
                 lines += planned
             job = on_each(accelerator, lambda: (prepare(accelerator, run, inputs, earlier, stop), {}))
-            if minutes.startswith("+") and not launcher.restarts() and job.progress >= 1.0:
-                job = extended(job, float(minutes))
+            if minutes.startswith("+") and not launcher.restarts() and earlier.checkpoint:
+                if job.progress >= 1.0:
+                    job = extended(job, float(minutes))
+                else:
+                    lines.append(f"this run goes on to its own end: --minutes {minutes} is for one that has finished")
             lines.append(forecast(job))
             on_main(accelerator, lambda: begin(job, earlier.checkpoint, lines))
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ def test_a_planned_run_is_said_ends_in_time_and_is_repeated_by_its_configuration
     text_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--corpus", f"files:{text_file}", *FLAGS)
-    assert main([*flags, "--minutes", "0.1", "--run-dir", "a"]) == 0
+    assert main([*flags, "--minutes", "0.2", "--run-dir", "a"]) == 0
     said = capsys.readouterr().out
-    for phrase in ("planned for 0.1 minutes: ", "with 1 minute: ", "charrnn train --config a/config.json", "done at "):
+    for phrase in ("planned for 0.2 minutes: ", "with 2 minutes: ", "charrnn train --config a/config.json", "done at "):
         assert phrase in said
     planned = config("a")
     assert (planned["preset"], planned["minutes"]) == ("", "")
@@ -54,8 +55,8 @@ def test_with_time_to_spare_a_plan_takes_smaller_steps(
 ) -> None:
     monkeypatch.setitem(forecast.SHAPES, "cpu", ((32, 32), (8, 32)))
     monkeypatch.setattr(forecast, "SPARE", spare)
-    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--hidden-size", "16")
-    assert main([*flags, "--minutes", "0.2", "--run-dir", "a"]) == 0
+    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--hidden-size", "16", "--epochs", "2")
+    assert main([*flags, "--minutes", "0.5", "--run-dir", "a"]) == 0
     assert (config("a")["batch_size"], config("a")["seq_length"]) == (rows, 32)
 
 
@@ -102,7 +103,7 @@ def test_a_finished_run_goes_on_for_more_minutes_and_only_with_a_plus(
     before = measured("a")
     assert main(["--run-dir", "a", "--resume", "--minutes", "0.1"]) == 0
     assert measured("a") == before
-    capsys.readouterr()
+    assert "nothing is left of this run; --minutes +10 goes on with it\n" in capsys.readouterr().out
     assert main(["--run-dir", "a", "--resume", "--minutes", "+0.1"]) == 0
     rows = measured("a")
     assert rows[: len(before)] == before
@@ -115,6 +116,24 @@ def test_a_finished_run_goes_on_for_more_minutes_and_only_with_a_plus(
     # And it is finished again.
     assert main(["--run-dir", "a", "--resume"]) == 0
     assert measured("a") == rows
+
+
+def test_what_is_given_and_does_not_fit_is_said(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--hidden-size", "16", "--epochs", "30", "--minutes", "0.001")
+    assert main([*flags, "--run-dir", "a"]) == 0
+    assert "s: what was given leaves no shorter way\n" in capsys.readouterr().out
+
+
+def test_minutes_for_a_run_that_has_not_finished_are_said_to_be_for_one_that_has(
+    text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--hidden-size", "16", "--run-dir", "a", "--max-steps")
+    assert main([*flags, "40", "--checkpoint-every", "20"]) == 0
+    shutil.rmtree(last_checkpoint(Path("a")))
+    capsys.readouterr()
+    assert main([*flags, "40", "--resume", "--minutes", "+0.1"]) == 0
+    assert "to its own end: --minutes +0.1 is for one that has finished\n20 steps" in capsys.readouterr().out
+    assert measured("a")[-1]["step"] == 40
 
 
 def test_processes_plan_together(text_file: Path) -> None:

@@ -17,8 +17,8 @@ FLAT = 0.01
 """Nats that are a seed's luck, by the same record."""
 CARRIED = 0.25
 """The share of what the loss falls on training text that it has to fall on other text, or a model learns by heart."""
-OFTEN = 8.0
-"""Readings of a text after which more of them are worth little (benchmarks/records/2026-11-27-plan.md)."""
+OFTEN = 11.0
+"""Readings of a text after which more of them are worth little: fewer than any at which a plan stops for that."""
 
 Row = Mapping[str, Any]
 

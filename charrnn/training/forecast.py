@@ -16,7 +16,7 @@ from charrnn.run.folder import CONFIG, RunFolder
 from charrnn.run.terminal import duration
 from charrnn.training import planning
 from charrnn.training.costs import Costs, measure, run_seconds
-from charrnn.training.job import Job
+from charrnn.training.job import Job, rows_of
 from charrnn.training.planning import Task
 from charrnn.training.preparation import Earlier, Inputs, prepare
 
@@ -35,6 +35,8 @@ SHAPES = {"cpu": ((16, 32),), "cuda": ((64, 64), (16, 32))}
 read faster ..."""
 SPARE = 0.4
 """... so it takes smaller ones where larger ones would be done in this share of the time, if it reads as often then."""
+LATE = 1.1
+"""The share of the time from which on a run is said not to fit in it."""
 A_GUESS = Costs(step=0.03, eval_window=0.03, character=3e-4, checkpoint=0.1)
 
 
@@ -46,11 +48,16 @@ def make_plan(
     Returns the lines that say it, too. All processes measure together, and the main one's clock decides.
     """
     config, store = inputs.config, inputs.store
-    left = on_main(accelerator, lambda: began + 60 * float(config.minutes) - time.monotonic())
-    left -= min(MOST, len(store.train) + len(store.val)) / COMPRESSED_PER_SECOND
+    whole = 60 * float(config.minutes)
+
+    def left() -> float:
+        """The seconds that are left to train, without those of the compressors at the end."""
+        at_end = min(MOST, len(store.train) + len(store.val)) / COMPRESSED_PER_SECOND
+        return max(1.0, on_main(accelerator, lambda: began + whole - time.monotonic()) - at_end)
+
     shape, *smaller = SHAPES.get(accelerator.device.type, SHAPES["cpu"])
     # What has no text to train on is refused when it is prepared, in words of its own.
-    task = Task(max(1, len(store.train)), len(store.val), max(1.0, left), *shape)
+    task = Task(max(1, len(store.train)), len(store.val), left(), *shape)
     final_probe = min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds)
 
     def probe(task: Task, size: int, cost: Costs, seconds: float) -> Costs:
@@ -63,11 +70,13 @@ def make_plan(
     costs: dict[int, Costs] = {}
     for size in PROBED if "hidden_size" in planning.free(config) else (config.hidden_size,):
         costs[size] = probe(task, size, A_GUESS, min(LONGEST_PROBE, PROBE * task.seconds))
+    task = replace(task, seconds=left())
     chosen = planning.plan(config, task, costs)
     probed: set[int] = set()
     while len(probed) < FINAL_PROBES and (size := chosen.hidden_size) not in probed:
         probed.add(size)
         costs[size] = probe(task, size, planning.cost_of(size, costs), final_probe)
+        task = replace(task, seconds=left())
         chosen = planning.plan(config, task, costs)
     cost = planning.cost_of(chosen.hidden_size, costs)
     for rows, window in smaller:
@@ -77,12 +86,15 @@ def make_plan(
         share = probe(other, chosen.hidden_size, cost, final_probe).step / cost.step
         its_costs = {size: replace(each, step=share * each.step) for size, each in costs.items()}
         instead = planning.plan(config, other, its_costs)
-        if instead.epochs >= chosen.epochs:
-            task, chosen, costs = other, instead, its_costs
-            cost = planning.cost_of(chosen.hidden_size, costs)
+        its_cost = planning.cost_of(instead.hidden_size, its_costs)
+        if instead.epochs >= chosen.epochs and planning.seconds_of(instead, other, its_cost) <= task.seconds:
+            task, chosen, costs, cost = other, instead, its_costs, its_cost
+    seconds = planning.seconds_of(chosen, task, cost)
     later = planning.plan(config, replace(task, seconds=10 * task.seconds), costs)
     lines = [f"planned for {in_words(float(config.minutes))}: {said(chosen)}"]
-    if "epochs" in planning.free(config) and planning.seconds_of(chosen, task, cost) < 0.8 * task.seconds:
+    if seconds > LATE * task.seconds:
+        lines.append(f"it takes {duration(seconds)}: what was given leaves no shorter way")
+    elif "epochs" in planning.free(config) and said(later) == said(chosen):
         lines.append("more time would not help with a text of this size: more text would")
     else:
         lines.append(f"with {in_words(10 * float(config.minutes))}: {said(later)}")
@@ -107,6 +119,8 @@ def said(config: TrainConfig) -> str:
 
 def forecast(job: Job) -> str:
     """How many steps are left and how long they take, in words, measured for a moment; all processes call it."""
+    if job.progress >= 1.0 and job.state.undone is None:
+        return "nothing is left of this run; --minutes +10 goes on with it"
     cost = measure(job, FORECAST_SECONDS)
     whole = run_seconds(cost, job.config, len(job.store.val), job.total_steps(), job.total_epochs())
     left = max(0.0, 1.0 - job.progress)
@@ -118,4 +132,5 @@ def extended(job: Job, minutes: float) -> Job:
     """The job of a finished run with a schedule of its own for more minutes; all processes call it."""
     task = Task(len(job.store.train), len(job.store.val), 60 * minutes)
     cost = measure(job, min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds))
-    return replace(job, config=planning.extended(job.config, job.epoch, task, cost))
+    config = planning.extended(job.config, job.state.time, task, cost)
+    return replace(job, config=config, rows=rows_of(config, job.store, job.state.own_rows))

@@ -125,6 +125,11 @@ class Job:
         return math.ceil(self.config.epochs * self.rows.row_length / self._mean_length())
 
 
+def rows_of(config: TrainConfig, store: TokenStore, own: range) -> RowBatches:
+    """The rows in which a process reads the text to train on."""
+    return RowBatches(store.train, config.batch_size, config.seq_length, own, config.thin, config.start_at)
+
+
 def make_learner(
     accelerator: Accelerator, model: CharLSTM, config: TrainConfig, summation: Summation | None = None
 ) -> Learner:

@@ -20,7 +20,7 @@ from charrnn.training.rows import thinned
 
 CHOSEN = (
     *("hidden_size", "epochs", "thin", "start_at", "batch_size", "seq_length", "dropout", "drop_connect"),
-    *("learning_rate", "schedule", "weight_decay", "eval_every", "val_characters", "sample_every"),
+    *("learning_rate", "schedule", "weight_decay", "eval_every", "val_characters", "sample_every", "sample_length"),
 )
 """The settings that a plan chooses, if they are not given."""
 
@@ -36,6 +36,8 @@ EPOCHS = tuple(
 
 FEWEST, SHARE = 5, 0.1
 """Evaluations and samples that a run has at least, and the share of the time that either may take."""
+SHORTEST_SAMPLE = 40
+"""Characters of a sample at least, however little time there is."""
 SECONDS_BETWEEN = {"eval_every": (30, 10), "sample_every": (15, 20)}
 """Seconds from one to the next, and how many there are at most, where epochs do not bring more."""
 
@@ -102,14 +104,14 @@ def _longest(config: TrainConfig, task: Task, size: int, cost: Costs) -> TrainCo
     rows = min(task.rows, max(1, (task.train - 1) // task.window))
     window = max(1, min(task.window, (task.train - 1) // rows))
     base = with_(config, hidden_size=size, batch_size=rows, seq_length=window)
-    affordable = task.seconds / cost.step * base.batch_size * base.seq_length
-    base = with_(base, thin=max(1, int(task.train / affordable)), val_characters=_val_characters(task, cost))
+    base = with_(base, thin=_thin(base, task, cost), val_characters=_val_characters(task, cost))
 
     def lasting(epochs: float) -> TrainConfig:
-        found = with_(base, epochs=epochs, start_at=round(math.ceil(epochs) - epochs, 6))
+        found = with_(base, epochs=epochs, start_at=_start_at(epochs))
+        found = with_(found, sample_length=_sample_length(found, task, cost))
         return with_(found, **regularisation(found, task), **_pauses(found, task, cost))
 
-    choice = [epochs for epochs in EPOCHS if epochs <= between(MOST_EPOCHS, task.train)]
+    choice = _choice(task)
     too_long = bisect(choice, task.seconds, key=lambda epochs: seconds_of(lasting(epochs), task, cost))
     return lasting(choice[max(0, too_long - 1)])
 
@@ -119,16 +121,48 @@ def seconds_of(config: TrainConfig, task: Task, cost: Costs) -> float:
     return run_seconds(cost, config, task.val, num_steps(config, task.train), config.epochs)
 
 
-def extended(config: TrainConfig, epoch: float, task: Task, cost: Costs) -> TrainConfig:
-    """The settings that go on after an epoch with a schedule of their own, for the seconds of the task."""
+def extended(config: TrainConfig, time: int, task: Task, cost: Costs) -> TrainConfig:
+    """The settings that go on, after ``time`` characters of each row, with a schedule for the seconds of the task.
+
+    It ends where the text ends, as plans do, at half the rate (benchmarks/records/2026-11-27-plan.md), and if the text
+    was thinned, it is thinned by no more than the time wants: what was not read teaches more.
+    """
+    base = config.model_copy(update={"thin": min(config.thin, _thin(config, task, cost)), "max_steps": 0})
+    done = time / (thinned(task.train - 1, base.thin) // base.batch_size)
 
     def lasting(more: float) -> TrainConfig:
-        part = config.model_copy(update={"epochs": more, "max_steps": 0})
+        part = base.model_copy(update={"epochs": more})
         return part.model_copy(update=_pauses(part, task, cost))
 
-    too_long = bisect(EPOCHS, task.seconds, key=lambda more: seconds_of(lasting(more), task, cost))
-    more = EPOCHS[max(0, too_long - 1)]
-    return lasting(more).model_copy(update={"epochs": epoch + more, "schedule_start": epoch})
+    choice = _choice(task)
+    too_long = bisect(choice, task.seconds, key=lambda more: seconds_of(lasting(more), task, cost))
+    more = choice[max(0, too_long - 1)]
+    rate = config.learning_rate * (1.0 if config.schedule_start else AGAIN)
+    changes = {"epochs": done + more, "schedule_start": done, "start_at": _start_at(done + more), "learning_rate": rate}
+    return lasting(more).model_copy(update=changes)
+
+
+def _thin(config: TrainConfig, task: Task, cost: Costs) -> int:
+    """One in so many pieces of the text is what can be read in the time."""
+    affordable = task.seconds / cost.step * config.batch_size * config.seq_length
+    return max(1, int(task.train / affordable))
+
+
+def _choice(task: Task) -> list[float]:
+    """The epochs that are of use."""
+    return [epochs for epochs in EPOCHS if epochs <= between(MOST_EPOCHS, task.train)]
+
+
+def _start_at(epochs: float) -> float:
+    """Where rows begin so that they end with the end of the text: what is read last is remembered best."""
+    return round(math.ceil(epochs) - epochs, 6)
+
+
+def _sample_length(config: TrainConfig, task: Task, cost: Costs) -> int:
+    """Characters of a sample: as many as there are by default, unless all samples take more than their share."""
+    number = max(FEWEST, math.ceil(config.epochs)) * len(config.temperatures)
+    affordable = SHARE * task.seconds / max(1e-9, number * cost.character)
+    return min(config.sample_length, max(SHORTEST_SAMPLE, coarse(affordable)))
 
 
 def _val_characters(task: Task, cost: Costs) -> int:
@@ -201,6 +235,8 @@ DROP_CONNECT = ((12.0, 0.0), (18.0, 0.1), (24.0, 0.1), (35.0, 0.2))
 
 FINE_TUNING = 0.25
 """What is left of the learning rate for a model that has learnt already."""
+AGAIN = 0.5
+"""The same for a run that goes on after its end."""
 SHORT_TEXT = 100_000
 """Characters of a text with fewer of which the learning rate follows a cosine: at its peak for long, it learns little
 text by heart."""

@@ -32,10 +32,10 @@ from charrnn.text.store import TokenStore
 from charrnn.text.vocab import Vocabulary, named
 from charrnn.training.beside import Beside
 from charrnn.training.captured import captured_step
-from charrnn.training.job import Job, circumstances, make_learner, versions
+from charrnn.training.job import Job, circumstances, make_learner, rows_of, versions
 from charrnn.training.planning import free
 from charrnn.training.randomness import derived_seed
-from charrnn.training.rows import RowBatches, rows_of_rank
+from charrnn.training.rows import rows_of_rank
 from charrnn.training.saving import restore
 from charrnn.training.state import TrainingState
 
@@ -188,7 +188,7 @@ def prepare(accelerator: Accelerator, run: RunFolder, inputs: Inputs, earlier: E
             f"use {accelerator.num_processes} or more"
         )
     own_rows = rows_of_rank(config.batch_size, accelerator.process_index, accelerator.num_processes)
-    rows = RowBatches(store.train, config.batch_size, config.seq_length, own_rows, config.thin, config.start_at)
+    rows = rows_of(config, store, own_rows)
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     shape = {name: getattr(config, name) for name in ruled(Rule.SHAPE)}
     model = CharLSTM(len(store.vocab), **shape)

@@ -146,15 +146,49 @@ def test_all_that_is_chosen_is_a_setting() -> None:
     assert set(CHOSEN) <= set(TrainConfig.model_fields)
 
 
-def test_more_minutes_go_on_with_a_schedule_of_their_own() -> None:
+def test_more_minutes_go_on_with_a_schedule_of_their_own_to_the_end_of_the_text() -> None:
     task = Task(1_000_000, 100_000, 60)
     config = planned({}, task).model_copy(update={"epochs": 4.0})
     cost = cost_of(config.hidden_size, MACHINE)
-    more = extended(config, 4.002, task, cost)
-    assert more.schedule_start == 4.002
-    assert more.epochs > 4.002
-    steps_an_epoch = num_steps(more.model_copy(update={"epochs": 1.0}), task.train)
-    assert 0.8 * 60 < (more.epochs - 4.002) * steps_an_epoch * cost.step < 60
+    row_length = (task.train - 1) // config.batch_size
+    more = extended(config, 4 * row_length + 20, task, cost)
+    assert more.schedule_start == 4 + 20 / row_length
+    added = more.epochs - more.schedule_start
+    assert round(added, 6) in EPOCHS
+    assert (more.epochs + more.start_at) % 1 == pytest.approx(0, abs=1e-5)
+    assert more.learning_rate == config.learning_rate / 2
+    assert 0.8 * 60 < added * num_steps(more.model_copy(update={"epochs": 1.0}), task.train) * cost.step < 60
+    # Once more: the rate is low enough.
+    assert extended(more, 5 * row_length, task, cost).learning_rate == more.learning_rate
+
+
+def test_more_minutes_read_a_small_text_no_more_often_than_is_of_use() -> None:
+    task = Task(18_000, 2_000, 600)
+    config = planned({}, task)
+    more = extended(config, 12 * (18_000 // config.batch_size), task, cost_of(config.hidden_size, MACHINE))
+    assert more.epochs < 12 + 13
+
+
+def test_more_minutes_read_more_of_a_text_that_was_thinned() -> None:
+    short, task = (Task(10**9, 10**8, seconds) for seconds in (60, 3600))
+    config = planned({}, short)
+    cost = cost_of(config.hidden_size, MACHINE)
+    time = round(config.epochs * (thinned(short.train - 1, config.thin) // config.batch_size))
+    more = extended(config, time, task, cost)
+    assert more.thin < config.thin / 10
+    assert more.epochs < 2
+    assert more.schedule_start == time / (thinned(short.train - 1, more.thin) // config.batch_size)
+    assert seconds_of(more.model_copy(update={"epochs": more.epochs - more.schedule_start}), task) < 3600
+
+
+def test_samples_are_shorter_where_they_would_take_the_time() -> None:
+    slow = {size: Costs(step=0.05, eval_window=0.1, character=2e-3, checkpoint=0.1) for size in (256, 512, 1024)}
+    for seconds, length in ((10, (40, 99)), (60, (100, 399)), (600, (400, 400))):
+        config = planned({}, Task(364_500, 40_500, seconds), slow)
+        assert length[0] <= config.sample_length <= length[1]
+        assert num_steps(config, 364_500) * 0.05 > 0.4 * seconds
+    assert planned({"sample_length": 300}, Task(364_500, 40_500, 10), slow).sample_length == 300
+    assert planned({"sample_length": 0}, Task(364_500, 40_500, 60), slow).sample_length == 0
 
 
 def test_costs_between_and_beyond_those_measured_are_powers_of_the_size() -> None:
