@@ -74,7 +74,7 @@ def measure_baselines(train: Ids, val: Ids, vocab: Vocabulary) -> dict[str, floa
 def bits_of_letters(train_V: npt.NDArray[np.int64], val_V: npt.NDArray[np.int64]) -> float:
     """Bits a character that knowing letter frequencies alone leaves: of V characters, each counted once more."""
     shares_V = (train_V + 1) / (train_V.sum() + len(train_V))
-    return float(-(val_V * np.log2(shares_V)).sum() / val_V.sum())
+    return max(0.0, float(-(val_V * np.log2(shares_V)).sum() / val_V.sum()))
 
 
 def bits_after(compress: Callable[[bytes], bytes], before: bytes, text: bytes) -> int:

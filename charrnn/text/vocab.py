@@ -114,7 +114,10 @@ class Vocabulary:
         ids = self._lookup(text)
         if not self.has_unknown and ids.size and ids.max() == self._absent:
             names = named(self.missing(text))
-            raise VocabularyError(f"the vocabulary has no {names}, and no {UNKNOWN} to stand for them")
+            raise VocabularyError(
+                f"the vocabulary has no {names}, and no {UNKNOWN} to stand for them: leave them out, or train a model "
+                "with --min-freq 2, which makes one of what is rare"
+            )
         return ids.astype(self.dtype, copy=False)
 
     def decode(self, ids: npt.ArrayLike) -> str:

@@ -35,6 +35,7 @@ def test_letter_frequencies_leave_their_entropy() -> None:
     assert measured(NOISE, NOISE[:5_000])["letters"] == pytest.approx(3, abs=0.01)
     # Three of four are a; a character that training did not have costs a lot, but not everything.
     assert measured("aaab" * 2_500, "aaab" * 500)["letters"] == pytest.approx(0.8113, abs=1e-3)
+    assert str(measured("a" * 9_998, "a" * 1_000)["letters"]) == "0.0"
     assert measured("a" * 9_998, "b" * 1_000)["letters"] == pytest.approx(np.log2(10_000))
 
 
