@@ -41,16 +41,16 @@ SHOWN = ("hidden_size", "epochs", "thin", "dropout", "drop_connect", "learning_r
 def train(run: Path, costs: Path, args: list[str]) -> int:
     """Trains as the arguments say, with time as the processor's, and costs that are measured once for each shape."""
     import charrnn.train
-    from charrnn.training import costs as costing
-    from charrnn.training import forecast
+    from charrnn.training import forecast, rehearsal
+    from charrnn.training.costs import Costs
 
     clock = SimpleNamespace(monotonic=time.process_time, perf_counter=time.process_time)
     charrnn.train.time = clock
-    costing.time = clock
+    rehearsal.time = clock
     forecast.time = SimpleNamespace(**vars(time) | vars(clock))
-    measure = costing.measure
+    measure = rehearsal.measure
 
-    def measure_once(job: Any, seconds: float) -> costing.Costs:
+    def measure_once(job: Any, seconds: float) -> Costs:
         config, num_val = job.config, len(job.store.val)
         shape = (config.hidden_size, config.num_layers, config.embedding_size, config.batch_size, config.seq_length)
         key = " ".join(map(str, (*shape, config.optimizer, len(job.store.vocab), num_val)))
@@ -59,7 +59,7 @@ def train(run: Path, costs: Path, args: list[str]) -> int:
             times = [asdict(measure(job, max(0.3, seconds))) for _ in range(5)]
             known[key] = {name: min(each[name] for each in times) for name in times[0]}
             costs.write_text(json.dumps(known, indent=1), encoding="utf-8")
-        return costing.Costs(**known[key])
+        return Costs(**known[key])
 
     forecast.measure = measure_once
     return charrnn.train.main([*args, "--run-dir", str(run), "--num-threads", "1", "--tracker", "none"])

@@ -117,7 +117,8 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
                     job = extended(job, float(minutes))
                 else:
                     lines.append(f"this run goes on to its own end: --minutes {minutes} is for one that has finished")
-            lines.append(forecast(job))
+            job, left = forecast(job)
+            lines.append(left)
             on_main(accelerator, lambda: begin(job, earlier.checkpoint, lines))
         except BaseException:
             # The launcher ends this process as soon as another one is gone; what it has to say comes first.

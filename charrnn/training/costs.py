@@ -1,30 +1,12 @@
-"""What training costs on this machine: seconds of a step and of what comes between steps, measured by doing it."""
+"""What training costs: seconds of a step and of what comes between steps, and of a run that is made of these."""
 
 from __future__ import annotations
 
-import copy
 import math
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from charrnn.config.settings import TrainConfig
-from charrnn.distributed.collectives import on_main
-from charrnn.model.evaluation import WARM_UP, WINDOW, loss_sum, num_rows_for, part_of
-from charrnn.model.sampling import default_prompt, generate
-from charrnn.training.captured import captured_step
-from charrnn.training.job import Job, make_learner
-from charrnn.training.loop import take_step
-from charrnn.training.state import TrainingState
-
-WARM_UP_STEPS = 2
-"""Steps before the clock starts: the first ones allocate memory, choose kernels and capture graphs."""
-MOST_STEPS = 100
-SAMPLED = 50
-"""Characters written to measure how long a sample takes."""
-BYTES_PER_SECOND = 2e8
-"""A cautious disk's, of checkpoints that are flushed; each has three numbers a weight."""
-BESIDE = 0.1
-"""What samples and checkpoints take of training's time where they are written beside it, as a share of their own."""
+from charrnn.model.evaluation import WARM_UP, WINDOW, num_rows_for, part_of
 
 
 @dataclass(frozen=True)
@@ -37,63 +19,8 @@ class Costs:
     checkpoint: float
 
 
-def measure(job: Job, seconds: float) -> Costs:
-    """The costs of a job, from about so many seconds of steps on a copy of it; the main process's clock decides.
-
-    Nothing of the job changes: what its own steps compute does not depend on whether they were rehearsed.
-    """
-    scaler = job.accelerator.scaler
-    scale = scaler.state_dict() if scaler else {}
-    rehearsal = _copy(job)
-    _seconds_per_step(rehearsal, WARM_UP_STEPS)
-    step = _seconds_per_step(rehearsal, 1)
-    # The same number on all processes: each step is one of all of them.
-    num_steps = on_main(job.accelerator, lambda: max(1, min(MOST_STEPS, round(seconds / max(step, 1e-6)))))
-    step = _seconds_per_step(rehearsal, num_steps)
-    if scaler:
-        scaler.load_state_dict(scale)
-    saving = 0.05 + 12 * job.model.num_parameters / BYTES_PER_SECOND
-    share = 1.0 if job.beside.at_once else BESIDE
-    costs = Costs(step, _seconds_per_window(job), share * _seconds_per_character(job), share * saving)
-    return on_main(job.accelerator, lambda: costs)
-
-
-def _copy(job: Job) -> Job:
-    # Moved to where it is: an LSTM lays its weights out for cuDNN then, which a copy does not.
-    model, config = copy.deepcopy(job.model).to(job.device), job.config
-    learner = make_learner(job.accelerator, model, config, job.learner.summation)
-    state = TrainingState.at_start(learner, job.state.own_rows, config.batch_size)
-    return replace(job, learner=learner, state=state, captured=captured_step(learner, config))
-
-
-def _seconds_per_step(job: Job, num_steps: int) -> float:
-    """The mean of some steps; reading the loss waits until the device has done them."""
-    began = time.perf_counter()
-    for _ in range(num_steps):
-        take_step(job, save_due=False)
-    float(job.state.loss_sum)
-    return (time.perf_counter() - began) / num_steps
-
-
-def _seconds_per_window(job: Job) -> float:
-    tokens = job.store.val[: 32 * WARM_UP + 1]
-    if len(tokens) < 2:
-        return 0.0
-    num_rows = num_rows_for(len(tokens))
-    per_row, _ = part_of(len(tokens), num_rows, 0)
-    loss_sum(job.model, tokens[: num_rows + 1], range(num_rows), num_rows)
-    began = time.perf_counter()
-    loss_sum(job.model, tokens, range(num_rows), num_rows)
-    return (time.perf_counter() - began) / (math.ceil(min(WARM_UP, per_row) / WINDOW) + math.ceil(per_row / WINDOW))
-
-
-def _seconds_per_character(job: Job) -> float:
-    if not job.accelerator.is_main_process or not job.config.sample_length:
-        return 0.0
-    began = time.perf_counter()
-    for _ in generate(job.model, job.store.vocab, default_prompt(job.store.vocab), length=SAMPLED, seed=0):
-        pass
-    return (time.perf_counter() - began) / SAMPLED
+STEPS_ALONE = Costs(1.0, 0.0, 0.0, 0.0)
+"""What is taken for the costs where they are not known: steps alone, that all take the same time."""
 
 
 def eval_seconds(costs: Costs, num_tokens: int, num_characters: int) -> float:
@@ -109,9 +36,8 @@ def sample_seconds(costs: Costs, config: TrainConfig) -> float:
     return costs.character * config.sample_length * len(config.temperatures)
 
 
-def run_seconds(costs: Costs, config: TrainConfig, num_val: int, num_steps: int, epochs: float) -> float:
-    """Seconds of so many steps that make so many epochs, with all that is due between them."""
-    ends = math.ceil(epochs)
+def run_seconds(costs: Costs, config: TrainConfig, num_val: int, num_steps: int, ends: int) -> float:
+    """Seconds of so many steps with so many ends of epochs, or of the run, and all that is due between them."""
     evaluations = ends + (num_steps // config.eval_every if config.eval_every else 0)
     samples = ends + (num_steps // config.sample_every if config.sample_every else 0)
     saves = evaluations + (num_steps // config.checkpoint_every if config.checkpoint_every else 0)

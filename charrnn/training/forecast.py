@@ -15,10 +15,11 @@ from charrnn.run.baselines import MOST
 from charrnn.run.folder import CONFIG, RunFolder
 from charrnn.run.terminal import duration
 from charrnn.training import planning
-from charrnn.training.costs import Costs, measure, run_seconds
+from charrnn.training.costs import Costs
 from charrnn.training.job import Job, rows_of
 from charrnn.training.planning import Task
 from charrnn.training.preparation import Earlier, Inputs, prepare
+from charrnn.training.rehearsal import measure
 
 PROBED = (256, 512, 1024)
 """Cells whose speed is measured before a plan; that of other sizes lies between."""
@@ -117,15 +118,15 @@ def said(config: TrainConfig) -> str:
     return f"{layers}{config.hidden_size} cells, {share}{how_often}{dropped}"
 
 
-def forecast(job: Job) -> str:
-    """How many steps are left and how long they take, in words, measured for a moment; all processes call it."""
+def forecast(job: Job) -> tuple[Job, str]:
+    """The job with what it costs, and in words how many steps are left and how long they take; for all processes."""
     if job.progress >= 1.0 and job.state.undone is None:
-        return "nothing is left of this run; --minutes +10 goes on with it"
-    cost = measure(job, FORECAST_SECONDS)
-    whole = run_seconds(cost, job.config, len(job.store.val), job.total_steps(), job.total_epochs())
-    left = max(0.0, 1.0 - job.progress)
-    at = time.strftime("%H:%M", time.localtime(time.time() + left * whole))
-    return f"{counted(round(left * job.total_steps()), 'step')}, about {duration(left * whole)}: done at {at}"
+        return job, "nothing is left of this run; --minutes +10 goes on with it"
+    job = replace(job, costs=measure(job, FORECAST_SECONDS))
+    left = job.expected_seconds(whole=True) - job.expected_seconds()
+    at = time.strftime("%H:%M", time.localtime(time.time() + left))
+    steps = max(0, job.total_steps() - job.state.step)
+    return job, f"{counted(steps, 'step')}, about {duration(left)}: done at {at}"
 
 
 def extended(job: Job, minutes: float) -> Job:

@@ -20,6 +20,7 @@ from charrnn.run.tracker import Tracker
 from charrnn.text.store import TokenStore
 from charrnn.training.beside import Beside
 from charrnn.training.captured import CapturedStep, is_captured
+from charrnn.training.costs import STEPS_ALONE, Costs, run_seconds
 from charrnn.training.optimizer import learning_rate_at, make_optimizer
 from charrnn.training.randomness import derived_seed
 from charrnn.training.rows import RowBatches
@@ -42,6 +43,7 @@ class Job:
     terminal: Terminal
     beside: Beside
     captured: CapturedStep | None = None
+    costs: Costs = STEPS_ALONE
 
     @property
     def accelerator(self) -> Accelerator:
@@ -113,6 +115,13 @@ class Job:
         if not self.config.max_steps:
             return self.config.epochs
         return self.config.max_steps * self._mean_length() / self.rows.row_length
+
+    def expected_seconds(self, *, whole: bool = False) -> float:
+        """Seconds that what is done of the run should have taken, or that all of it should, by what it costs."""
+        steps, ends = self.state.step, math.floor(self.epoch)
+        if whole:
+            steps, ends = max(steps, self.total_steps()), math.ceil(self.total_epochs())
+        return run_seconds(self.costs, self.config, len(self.store.val), steps, ends)
 
     def _mean_length(self) -> float:
         shortest = self.config.min_seq_length or self.config.seq_length

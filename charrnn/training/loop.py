@@ -34,7 +34,7 @@ class Pace:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._began, self._began_at = time.monotonic(), job.progress
+        self._began, self._expected = time.monotonic(), job.expected_seconds()
         self.restart()
 
     def restart(self) -> None:
@@ -47,11 +47,11 @@ class Pace:
         return characters / max(time.monotonic() - self._since, 1e-9)
 
     def seconds_left(self) -> float | None:
-        """Seconds to the end of the run, once a step is done."""
-        done = self._job.progress
-        if done == self._began_at:
+        """Seconds to the end of the run, once a step is done: what is expected, as right or wrong as it was so far."""
+        expected, whole = self._job.expected_seconds(), self._job.expected_seconds(whole=True)
+        if expected <= self._expected:
             return None
-        return (time.monotonic() - self._began) * (1 - done) / (done - self._began_at)
+        return (time.monotonic() - self._began) * (whole - expected) / (expected - self._expected)
 
 
 def train_to_end(job: Job) -> str:

@@ -118,7 +118,7 @@ def _longest(config: TrainConfig, task: Task, size: int, cost: Costs) -> TrainCo
 
 def seconds_of(config: TrainConfig, task: Task, cost: Costs) -> float:
     """The seconds of a whole run."""
-    return run_seconds(cost, config, task.val, num_steps(config, task.train), config.epochs)
+    return run_seconds(cost, config, task.val, num_steps(config, task.train), math.ceil(config.epochs))
 
 
 def extended(config: TrainConfig, time: int, task: Task, cost: Costs) -> TrainConfig:
@@ -235,8 +235,10 @@ DROP_CONNECT = ((12.0, 0.0), (18.0, 0.1), (24.0, 0.1), (35.0, 0.2))
 
 FINE_TUNING = 0.25
 """What is left of the learning rate for a model that has learnt already."""
+FAMILIAR = 12.0
+"""The most temptation of such a model: it knows more than the text, and would only forget it."""
 AGAIN = 0.5
-"""The same for a run that goes on after its end."""
+"""What is left of the learning rate for a run that goes on after its end."""
 SHORT_TEXT = 100_000
 """Characters of a text with fewer of which the learning rate follows a cosine: at its peak for long, it learns little
 text by heart."""
@@ -278,7 +280,7 @@ def regularisation(config: TrainConfig, task: Task) -> dict[str, object]:
     """Dropout, DropConnect, learning rate, schedule and weight decay of a model that reads a text so often."""
     rate = peak_rate(config.hidden_size, config.batch_size * config.seq_length)
     rate *= FINE_TUNING if config.init_from else 1.0
-    tempted = max(1.0, temptation(config, task))
+    tempted = max(1.0, min(temptation(config, task), FAMILIAR if config.init_from else math.inf))
     return {
         "dropout": round(between(DROPOUT, tempted), 2),
         "drop_connect": round(between(DROP_CONNECT, tempted), 2),

@@ -241,6 +241,14 @@ def test_what_is_left_out_is_what_trials_found(
     assert abs(found.drop_connect - drop_connect) < 0.05
 
 
+def test_a_model_that_has_learnt_already_drops_less() -> None:
+    # benchmarks/records/2026-11-27-plan.md: 1.3403 with 0.6 and DropConnect 0.2, 1.3198 with 0.4 alone.
+    config = resolve({"minutes": 1, "init_from": "base"}, "laptop").model_copy(update={"hidden_size": 512})
+    found = plan(config, Task(18_000, 2_000, 60), MACHINE)
+    assert 0.3 <= found.dropout <= 0.4
+    assert found.drop_connect == 0
+
+
 def test_rules_lie_on_lines_between_their_points() -> None:
     points = ((10.0, 1.0), (1000.0, 3.0))
     assert [round(between(points, x), 6) for x in (1, 10, 100, 1000, 10**6)] == [1, 1, 2, 3, 3]
