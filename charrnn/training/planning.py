@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ CHOSEN = (
 SIZES = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 """Cells that a plan chooses from."""
 
-EPOCHS = tuple(
+EPOCHS: tuple[float, ...] = tuple(
     round(mantissa / 100 * 10**power, 6)
     for power in (-2, -1, 0, 1)
     for mantissa in (*range(100, 200, 5), *range(200, 500, 10), *range(500, 1000, 20))
@@ -111,9 +111,7 @@ def _longest(config: TrainConfig, task: Task, size: int, cost: Costs) -> TrainCo
         found = with_(found, sample_length=_sample_length(found, task, cost))
         return with_(found, **regularisation(found, task), **_pauses(found, task, cost))
 
-    choice = _choice(task)
-    too_long = bisect(choice, task.seconds, key=lambda epochs: seconds_of(lasting(epochs), task, cost))
-    return lasting(choice[max(0, too_long - 1)])
+    return lasting(_most(task, cost, lasting))
 
 
 def seconds_of(config: TrainConfig, task: Task, cost: Costs) -> float:
@@ -134,9 +132,7 @@ def extended(config: TrainConfig, time: int, task: Task, cost: Costs) -> TrainCo
         part = base.model_copy(update={"epochs": more})
         return part.model_copy(update=_pauses(part, task, cost))
 
-    choice = _choice(task)
-    too_long = bisect(choice, task.seconds, key=lambda more: seconds_of(lasting(more), task, cost))
-    more = choice[max(0, too_long - 1)]
+    more = _most(task, cost, lasting)
     rate = config.learning_rate * (1.0 if config.schedule_start else AGAIN)
     changes = {"epochs": done + more, "schedule_start": done, "start_at": _start_at(done + more), "learning_rate": rate}
     return lasting(more).model_copy(update=changes)
@@ -148,9 +144,11 @@ def _thin(config: TrainConfig, task: Task, cost: Costs) -> int:
     return max(1, int(task.train / affordable))
 
 
-def _choice(task: Task) -> list[float]:
-    """The epochs that are of use."""
-    return [epochs for epochs in EPOCHS if epochs <= between(MOST_EPOCHS, task.train)]
+def _most(task: Task, cost: Costs, lasting: Callable[[float], TrainConfig]) -> float:
+    """The most epochs that are of use and fit the time, for settings that last so many; the fewest, if none fit."""
+    choice = [epochs for epochs in EPOCHS if epochs <= between(MOST_EPOCHS, task.train)]
+    too_long = bisect(choice, task.seconds, key=lambda epochs: seconds_of(lasting(epochs), task, cost))
+    return choice[max(0, too_long - 1)]
 
 
 def _start_at(epochs: float) -> float:
