@@ -21,12 +21,14 @@ from charrnn.training.planning import Task
 from charrnn.training.preparation import Earlier, Inputs, prepare
 from charrnn.training.rehearsal import measure
 
-PROBED = (256, 512, 1024)
-"""Cells whose speed is measured before a plan; that of other sizes lies between."""
+PROBED = (256, 512)
+"""Cells whose speed is measured before a plan; that of other sizes is a power of the size through these."""
 PROBE, LONGEST_PROBE = 0.005, 0.3
 """The share of the time for which each of these is measured, and the most, in seconds."""
-FINAL_PROBE, LONGEST_FINAL_PROBE, FINAL_PROBES = 0.01, 2.0, 3
-"""The same for the size that is chosen, and how many there are at most: each can show that another is better."""
+FINAL_PROBE, LONGEST_FINAL_PROBE = 0.01, 2.0
+"""The same for the size that is chosen; each can show that another is better, which is measured then ..."""
+PROBING = 0.03
+"""... unless this share of the time is over."""
 COMPRESSED_PER_SECOND = 1_000_000
 """Characters that the compressors at the end of a run take in a second, more or less."""
 FORECAST_SECONDS = 0.3
@@ -71,10 +73,11 @@ def make_plan(
     costs: dict[int, Costs] = {}
     for size in PROBED if "hidden_size" in planning.free(config) else (config.hidden_size,):
         costs[size] = probe(task, size, A_GUESS, min(LONGEST_PROBE, PROBE * task.seconds))
+    until = (1 - PROBING) * task.seconds
     task = replace(task, seconds=left())
     chosen = planning.plan(config, task, costs)
     probed: set[int] = set()
-    while len(probed) < FINAL_PROBES and (size := chosen.hidden_size) not in probed:
+    while (size := chosen.hidden_size) not in probed and (task.seconds > until or not probed):
         probed.add(size)
         costs[size] = probe(task, size, planning.cost_of(size, costs), final_probe)
         task = replace(task, seconds=left())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from dataclasses import replace
 
 from charrnn.distributed.collectives import on_main
-from charrnn.model.evaluation import WARM_UP, WINDOW, loss_sum, num_rows_for, part_of
+from charrnn.model.evaluation import WINDOW, loss_sum, num_rows_for
 from charrnn.model.sampling import default_prompt, generate
 from charrnn.training.captured import captured_step
 from charrnn.training.costs import Costs
@@ -39,7 +38,8 @@ def measure(job: Job, seconds: float) -> Costs:
     step = _seconds_per_step(rehearsal, 1)
     # The same number on all processes: each step is one of all of them.
     num_steps = on_main(job.accelerator, lambda: max(1, min(MOST_STEPS, round(seconds / max(step, 1e-6)))))
-    step = _seconds_per_step(rehearsal, num_steps)
+    if num_steps > 1:
+        step = _seconds_per_step(rehearsal, num_steps)
     if scaler:
         scaler.load_state_dict(scale)
     saving = 0.05 + 12 * job.model.num_parameters / BYTES_PER_SECOND
@@ -66,15 +66,14 @@ def _seconds_per_step(job: Job, num_steps: int) -> float:
 
 
 def _seconds_per_window(job: Job) -> float:
-    tokens = job.store.val[: 32 * WARM_UP + 1]
+    num_rows = num_rows_for(len(job.store.val))
+    tokens = job.store.val[: num_rows * WINDOW + 1]
     if len(tokens) < 2:
         return 0.0
-    num_rows = num_rows_for(len(tokens))
-    per_row, _ = part_of(len(tokens), num_rows, 0)
-    loss_sum(job.model, tokens[: num_rows + 1], range(num_rows), num_rows)
+    loss_sum(job.model, tokens[: num_rows + 1], range(num_rows), num_rows, warm_up=0)
     began = time.perf_counter()
-    loss_sum(job.model, tokens, range(num_rows), num_rows)
-    return (time.perf_counter() - began) / (math.ceil(min(WARM_UP, per_row) / WINDOW) + math.ceil(per_row / WINDOW))
+    loss_sum(job.model, tokens, range(num_rows), num_rows, warm_up=0)
+    return time.perf_counter() - began
 
 
 def _seconds_per_character(job: Job) -> float:
