@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from accelerate import Accelerator
 
@@ -43,6 +44,30 @@ LATE = 1.1
 A_GUESS = Costs(step=0.03, eval_window=0.03, character=3e-4, checkpoint=0.1)
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A plan, and what it was made from."""
+
+    config: TrainConfig
+    task: Task
+    costs: Mapping[int, Costs]
+
+    @classmethod
+    def of(cls, config: TrainConfig, task: Task, costs: Mapping[int, Costs]) -> Planned:
+        """The plan that is best for a task, with what the settings leave free."""
+        return cls(planning.plan(config, task, costs), task, costs)
+
+    @property
+    def cost(self) -> Costs:
+        """What a model of its size costs."""
+        return planning.cost_of(self.config.hidden_size, self.costs)
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of the whole run."""
+        return planning.seconds_of(self.config, self.task, self.cost)
+
+
 def make_plan(
     accelerator: Accelerator, run: RunFolder, inputs: Inputs, stop: StopRequest, began: float
 ) -> tuple[Inputs, list[str]]:
@@ -50,6 +75,21 @@ def make_plan(
 
     Returns the lines that say it, too. All processes measure together, and the main one's clock decides.
     """
+    best = _best(accelerator, run, inputs, stop, began)
+    config, minutes = inputs.config, float(inputs.config.minutes)
+    later = Planned.of(config, replace(best.task, seconds=10 * best.task.seconds), best.costs)
+    lines = [f"planned for {in_words(minutes)}: {said(best.config)}"]
+    if best.seconds > LATE * best.task.seconds:
+        lines.append(f"it takes {duration(best.seconds)}: what was given leaves no shorter way")
+    elif "epochs" in planning.free(config) and said(later.config) == said(best.config):
+        lines.append("more time would not help with a text of this size: more text would")
+    else:
+        lines.append(f"with {in_words(10 * minutes)}: {said(later.config)}")
+    lines.append(f"the same again: charrnn train --config {quoted(run.path / CONFIG)}")
+    return replace(inputs, config=best.config.model_copy(update={"minutes": ""})), lines
+
+
+def _best(accelerator: Accelerator, run: RunFolder, inputs: Inputs, stop: StopRequest, began: float) -> Planned:
     config, store = inputs.config, inputs.store
     whole = 60 * float(config.minutes)
 
@@ -58,52 +98,38 @@ def make_plan(
         at_end = min(MOST, len(store.train) + len(store.val)) / COMPRESSED_PER_SECOND
         return max(1.0, on_main(accelerator, lambda: began + whole - time.monotonic()) - at_end)
 
-    shape, *smaller = SHAPES.get(accelerator.device.type, SHAPES["cpu"])
-    # What has no text to train on is refused when it is prepared, in words of its own.
-    task = Task(max(1, len(store.train)), len(store.val), left(), *shape)
-    final_probe = min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds)
-
     def probe(task: Task, size: int, cost: Costs, seconds: float) -> Costs:
+        """What a model of a size costs, planned with a guess of it."""
         sized = planning.plan(config.model_copy(update={"hidden_size": size}), task, {size: cost})
         job = on_each(
             accelerator, lambda: (prepare(accelerator, run, replace(inputs, config=sized), Earlier(), stop), {})
         )
         return measure(job, seconds)
 
-    costs: dict[int, Costs] = {}
-    for size in PROBED if "hidden_size" in planning.free(config) else (config.hidden_size,):
-        costs[size] = probe(task, size, A_GUESS, min(LONGEST_PROBE, PROBE * task.seconds))
+    shape, *smaller = SHAPES.get(accelerator.device.type, SHAPES["cpu"])
+    # What has no text to train on is refused when it is prepared, in words of its own.
+    task = Task(max(1, len(store.train)), len(store.val), left(), *shape)
+    first_probe = min(LONGEST_PROBE, PROBE * task.seconds)
+    final_probe = min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds)
     until = (1 - PROBING) * task.seconds
-    task = replace(task, seconds=left())
-    chosen = planning.plan(config, task, costs)
+    sizes = PROBED if "hidden_size" in planning.free(config) else (config.hidden_size,)
+    costs = {size: probe(task, size, A_GUESS, first_probe) for size in sizes}
+    best = Planned.of(config, replace(task, seconds=left()), costs)
     probed: set[int] = set()
-    while (size := chosen.hidden_size) not in probed and (task.seconds > until or not probed):
+    while (size := best.config.hidden_size) not in probed and (best.task.seconds > until or not probed):
         probed.add(size)
-        costs[size] = probe(task, size, planning.cost_of(size, costs), final_probe)
-        task = replace(task, seconds=left())
-        chosen = planning.plan(config, task, costs)
-    cost = planning.cost_of(chosen.hidden_size, costs)
+        costs = costs | {size: probe(best.task, size, best.cost, final_probe)}
+        best = Planned.of(config, replace(task, seconds=left()), costs)
     for rows, window in smaller:
-        if planning.seconds_of(chosen, task, cost) > SPARE * task.seconds:
+        if best.seconds > SPARE * best.task.seconds:
             break
-        other = replace(task, rows=rows, window=window)
-        share = probe(other, chosen.hidden_size, cost, final_probe).step / cost.step
-        its_costs = {size: replace(each, step=share * each.step) for size, each in costs.items()}
-        instead = planning.plan(config, other, its_costs)
-        its_cost = planning.cost_of(instead.hidden_size, its_costs)
-        if instead.epochs >= chosen.epochs and planning.seconds_of(instead, other, its_cost) <= task.seconds:
-            task, chosen, costs, cost = other, instead, its_costs, its_cost
-    seconds = planning.seconds_of(chosen, task, cost)
-    later = planning.plan(config, replace(task, seconds=10 * task.seconds), costs)
-    lines = [f"planned for {in_words(float(config.minutes))}: {said(chosen)}"]
-    if seconds > LATE * task.seconds:
-        lines.append(f"it takes {duration(seconds)}: what was given leaves no shorter way")
-    elif "epochs" in planning.free(config) and said(later) == said(chosen):
-        lines.append("more time would not help with a text of this size: more text would")
-    else:
-        lines.append(f"with {in_words(10 * float(config.minutes))}: {said(later)}")
-    lines.append(f"the same again: charrnn train --config {quoted(run.path / CONFIG)}")
-    return replace(inputs, config=chosen.model_copy(update={"minutes": ""})), lines
+        task = replace(best.task, rows=rows, window=window)
+        share = probe(task, best.config.hidden_size, best.cost, final_probe).step / best.cost.step
+        costs = {size: replace(cost, step=share * cost.step) for size, cost in best.costs.items()}
+        other = Planned.of(config, task, costs)
+        if other.config.epochs >= best.config.epochs and other.seconds <= task.seconds:
+            best = other
+    return best
 
 
 def in_words(minutes: float) -> str:
