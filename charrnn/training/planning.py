@@ -39,7 +39,10 @@ FEWEST, SHARE = 5, 0.1
 SHORTEST_SAMPLE = 40
 """Characters of a sample at least, however little time there is."""
 SECONDS_BETWEEN = {"eval_every": (30, 10), "sample_every": (15, 20)}
-"""Seconds from one to the next, and how many there are at most, where epochs do not bring more."""
+"""Seconds from one to the next, and how many there are at most, where epochs do not bring half as many ..."""
+LONGEST_PAUSE, SHARE_OF_MORE = 600, 0.03
+"""... but no fewer than one in so many seconds, for whoever watches a night's run, or loses its machine; and the share
+of the time that more than the fewest may take."""
 
 
 @dataclass(frozen=True)
@@ -173,17 +176,18 @@ def _val_characters(task: Task, cost: Costs) -> int:
 
 def _pauses(config: TrainConfig, task: Task, cost: Costs) -> dict[str, int]:
     """Evaluations and samples between the ends of epochs, where there are few."""
-    if config.epochs >= FEWEST:
-        return {}
     steps = num_steps(config, task.train)
+    whole = steps * cost.step
     seconds = {
         "eval_every": eval_seconds(cost, task.val, config.val_characters) + cost.checkpoint,
         "sample_every": sample_seconds(cost, config),
     }
     pauses = {}
     for name, (apart, most) in SECONDS_BETWEEN.items():
-        number = min(task.seconds / apart, most, SHARE * task.seconds / max(1e-9, seconds[name]))
-        pauses[name] = max(1, steps // max(FEWEST, int(number)))
+        wanted = max(min(whole / apart, most), whole / LONGEST_PAUSE)
+        number = max(FEWEST, int(min(wanted, SHARE_OF_MORE * whole / max(1e-9, seconds[name]))))
+        if config.epochs < max(FEWEST, number / 2):
+            pauses[name] = max(1, steps // number)
     return pauses
 
 

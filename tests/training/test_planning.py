@@ -18,6 +18,7 @@ from charrnn.training.planning import (
     CHOSEN,
     EPOCHS,
     FEWEST,
+    LONGEST_PAUSE,
     SHARE,
     SIZES,
     Task,
@@ -76,6 +77,16 @@ def test_a_plan_evaluates_and_samples_at_least_five_times_in_a_tenth_of_the_time
     cost = cost_of(config.hidden_size, MACHINE)
     if config.epochs < FEWEST:
         assert FEWEST * eval_seconds(cost, task.val, config.val_characters) <= 1.05 * SHARE * seconds
+
+
+@pytest.mark.parametrize("hours", [0.5, 8])
+def test_who_watches_a_long_run_does_not_wait_for_the_end_of_an_epoch(hours: float) -> None:
+    task = Task(1_000_000, 110_000, 3600 * hours)
+    config = planned({}, task)
+    steps = num_steps(config, task.train)
+    for every in (config.eval_every, config.sample_every):
+        pause = min(steps / config.epochs, every or steps) / steps * seconds_of(config, task)
+        assert pause <= 1.1 * LONGEST_PAUSE
 
 
 def test_more_time_reads_no_less_and_takes_no_smaller_model() -> None:
