@@ -114,7 +114,8 @@ def train(config: TrainConfig, stop: StopRequest) -> tuple[Path, str]:
             job = on_each(accelerator, lambda: (prepare(accelerator, run, inputs, earlier, stop), {}))
             if minutes.startswith("+") and not launcher.restarts() and earlier.checkpoint:
                 if job.progress >= 1.0:
-                    job = extended(job, float(minutes))
+                    job, said = extended(job, float(minutes))
+                    lines += said
                 else:
                     lines.append(f"this run goes on to its own end: --minutes {minutes} is for one that has finished")
             job, left = forecast(job)

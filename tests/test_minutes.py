@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,31 @@ def test_with_time_to_spare_a_plan_takes_smaller_steps(
     flags = ("--corpus", f"files:{text_file}", *FLAGS, "--hidden-size", "16", "--epochs", "2")
     assert main([*flags, "--minutes", "0.5", "--run-dir", "a"]) == 0
     assert (config("a")["batch_size"], config("a")["seq_length"]) == (rows, 32)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize("seconds", [0.4, 1.0])
+def test_who_does_not_like_to_wait_for_the_plan_stops_it_at_once(
+    number: signal.Signals, code: int, seconds: float, text_file: Path
+) -> None:
+    # Torch imports its compiler meanwhile, and what cuts that short must not import it again.
+    process = start([*DIRECT, "--corpus", f"files:{text_file}", *FLAGS, "--minutes", "60", "--run-dir", "a"])
+    wait_until(lambda: Path("a").exists(), process)
+    time.sleep(seconds)
+    process.send_signal(number)
+    said, _ = process.communicate()
+    assert process.returncode == code
+    assert said == ("" if number == signal.SIGINT else "stopped by SIGTERM before training began\n")
+    assert not Path("a").exists()
+
+
+def test_a_plan_that_does_not_go_with_what_was_given_is_refused(
+    text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--minutes", "0.05", "--schedule-start", "3")
+    assert main([*flags, "--run-dir", "a"]) == 1
+    assert "error: --schedule-start 3.0: it leaves nothing of --epochs " in capsys.readouterr().err
+    assert not Path("a").exists()
 
 
 def test_flags_stay_and_the_plan_works_around_them(text_file: Path) -> None:
@@ -119,10 +145,19 @@ def test_a_finished_run_goes_on_for_more_minutes_and_only_with_a_plus(
     assert measured("a") == rows
 
 
+def test_more_minutes_than_are_of_use_are_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "short.txt").write_text("to be, or not to be\n" * 60, encoding="utf-8")
+    flags = ("--corpus", f"files:{tmp_path}/short.txt", *FLAGS, "--hidden-size", "16", "--epochs", "2")
+    assert main([*flags, "--run-dir", "a"]) == 0
+    assert "more time" not in capsys.readouterr().out
+    assert main(["--run-dir", "a", "--resume", "--minutes", "+30"]) == 0
+    assert "more time would not help with a text of this size: more text would\n" in capsys.readouterr().out
+
+
 def test_what_is_given_and_does_not_fit_is_said(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--corpus", f"files:{text_file}", *FLAGS, "--hidden-size", "16", "--epochs", "30", "--minutes", "0.001")
     assert main([*flags, "--run-dir", "a"]) == 0
-    assert "s: what was given leaves no shorter way\n" in capsys.readouterr().out
+    assert "s: this text and what was given leave no shorter way\n" in capsys.readouterr().out
 
 
 def test_minutes_for_a_run_that_has_not_finished_are_said_to_be_for_one_that_has(

@@ -213,6 +213,7 @@ class TrainConfig(Options):
             (sum(self.fractions) >= 1, "test_fraction", "leaves nothing to train on with --val-fraction"),
             (self.test_corpus and self.test_fraction, "test_fraction", "must be 0 with --test-corpus"),
             (not (self.epochs or self.max_steps), "epochs", "must be above 0"),
+            (self.minutes[:1] == "+" and not self.resume, "minutes", "goes on with a finished run, with --resume"),
             (self.min_seq_length > self.seq_length, "min_seq_length", "is above --seq-length"),
             (
                 self.schedule_start and self.max_steps,

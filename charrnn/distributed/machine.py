@@ -41,7 +41,8 @@ def settings_of_training(*, num_threads: int, deterministic: bool, tf32: bool = 
         with one_blas_thread():
             yield
     finally:
-        torch.use_deterministic_algorithms(was_deterministic)
+        if deterministic:  # it imports torch's compiler, which takes a second, and fails where a signal cut that short
+            torch.use_deterministic_algorithms(was_deterministic)
         torch.backends.cudnn.allow_tf32 = had_tf32
         torch.set_num_threads(threads)
         keep_freed_memory(trim=2**17, largest=2**17)  # glibc's own numbers

@@ -87,6 +87,8 @@ def judge(rows: Sequence[Row]) -> Verdict | None:
         return Verdict("by heart", f"{since}: more text helps more than more minutes")
     half = min(points[:-1], key=lambda point: abs(point.epoch - last.epoch / 2))
     gained, trained = half.held_out - last.held_out, half.training - last.training
+    if gained < FLAT and last.epoch < 1:
+        return None  # it has hardly begun, or there is nothing to learn
     if gained < FLAT or gained < CARRIED * trained or last.epoch >= OFTEN:
         return Verdict("finished", "done learning: more text would help, more minutes hardly")
     return Verdict("more time", "still learning: more minutes would help (--resume --minutes +10)")

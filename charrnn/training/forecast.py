@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from accelerate import Accelerator
 
+from charrnn.config.options import flag
 from charrnn.config.settings import TrainConfig
 from charrnn.distributed.collectives import on_each, on_main
 from charrnn.distributed.stopping import StopRequest
@@ -41,6 +42,7 @@ SPARE = 0.4
 """... so it takes smaller ones where larger ones would be done in this share of the time, if it reads as often then."""
 LATE = 1.1
 """The share of the time from which on a run is said not to fit in it."""
+NO_MORE_TIME = "more time would not help with a text of this size: more text would"
 A_GUESS = Costs(step=0.03, eval_window=0.03, character=3e-4, checkpoint=0.1)
 
 
@@ -80,13 +82,15 @@ def make_plan(
     later = Planned.of(config, replace(best.task, seconds=10 * best.task.seconds), best.costs)
     lines = [f"planned for {in_words(minutes)}: {said(best.config)}"]
     if best.seconds > LATE * best.task.seconds:
-        lines.append(f"it takes {duration(best.seconds)}: what was given leaves no shorter way")
-    elif "epochs" in planning.free(config) and said(later.config) == said(best.config):
-        lines.append("more time would not help with a text of this size: more text would")
-    else:
+        lines.append(f"it takes {duration(best.seconds)}: this text and what was given leave no shorter way")
+    elif said(later.config) != said(best.config):
         lines.append(f"with {in_words(10 * minutes)}: {said(later.config)}")
+    elif "epochs" in planning.free(config):
+        lines.append(NO_MORE_TIME)
     lines.append(f"the same again: charrnn train --config {quoted(run.path / CONFIG)}")
-    return replace(inputs, config=best.config.model_copy(update={"minutes": ""})), lines
+    planned = best.config.model_copy(update={"minutes": ""})
+    TrainConfig.from_values(planned.model_dump(), flag)  # what was given may not go with what was planned
+    return replace(inputs, config=planned), lines
 
 
 def _best(accelerator: Accelerator, run: RunFolder, inputs: Inputs, stop: StopRequest, began: float) -> Planned:
@@ -139,8 +143,8 @@ def in_words(minutes: float) -> str:
 
 def said(config: TrainConfig) -> str:
     """A plan in words."""
-    share = f"{1 / config.thin:.1%} of the text, from all over it, " if config.thin > 1 else "the text "
-    how_often = f"read {config.epochs:g} times" if config.epochs > 1 else f"of which {config.epochs:.0%} is read"
+    share = f"{100 / config.thin:.3g}% of the text, from all over it, " if config.thin > 1 else "the text "
+    how_often = f"read {config.epochs:g} times" if config.epochs > 1 else f"of which {100 * config.epochs:.3g}% is read"
     shares = {"dropout": config.dropout, "DropConnect": config.drop_connect}
     dropped = "".join(f", {name} {value:g}" for name, value in shares.items() if value)
     layers = f"{config.num_layers} layers of " if config.num_layers > 1 else ""
@@ -158,9 +162,16 @@ def forecast(job: Job) -> tuple[Job, str]:
     return job, f"{counted(steps, 'step')}, about {duration(left)}: done at {at}"
 
 
-def extended(job: Job, minutes: float) -> Job:
-    """The job of a finished run with a schedule of its own for more minutes; all processes call it."""
+def extended(job: Job, minutes: float) -> tuple[Job, list[str]]:
+    """The job of a finished run with a schedule of its own for more minutes; all processes call it.
+
+    Returns the lines, too, that say it, if there is anything to say.
+    """
     task = Task(len(job.store.train), len(job.store.val), 60 * minutes)
     cost = measure(job, min(LONGEST_FINAL_PROBE, FINAL_PROBE * task.seconds))
-    config = planning.extended(job.config, job.state.time, task, cost)
-    return replace(job, config=config, rows=rows_of(config, job.store, job.state.own_rows))
+    config, later = (
+        planning.extended(job.config, job.state.time, replace(task, seconds=seconds), cost)
+        for seconds in (task.seconds, 10 * task.seconds)
+    )
+    lines = [NO_MORE_TIME] if later.epochs == config.epochs else []
+    return replace(job, config=config, rows=rows_of(config, job.store, job.state.own_rows)), lines

@@ -36,6 +36,8 @@ EPOCHS: tuple[float, ...] = tuple(
 
 FEWEST, SHARE = 5, 0.1
 """Evaluations and samples that a run has at least, and the share of the time that either may take."""
+MOST_OF_STEPS = 0.5
+"""What either may take at most, as a share of what the steps take: in the shortest runs there are fewer."""
 SHORTEST_SAMPLE = 40
 """Characters of a sample at least, however little time there is."""
 SECONDS_BETWEEN = {"eval_every": (30, 10), "sample_every": (15, 20)}
@@ -85,7 +87,7 @@ def _num_weights(config: TrainConfig, size: int) -> int:
 
 def read_by(config: TrainConfig, task: Task) -> int:
     """The characters that a run reads."""
-    return num_steps(config, task.train) * config.batch_size * config.seq_length
+    return round(num_steps(config, task.train) * config.batch_size * _mean_window(config))
 
 
 def num_steps(config: TrainConfig, num_train: int) -> int:
@@ -93,8 +95,11 @@ def num_steps(config: TrainConfig, num_train: int) -> int:
     if config.max_steps:
         return config.max_steps
     row_length = thinned(num_train - 1, config.thin) // config.batch_size
-    mean_length = ((config.min_seq_length or config.seq_length) + config.seq_length) / 2
-    return max(1, math.ceil(config.epochs * row_length / mean_length))
+    return max(1, math.ceil(config.epochs * row_length / _mean_window(config)))
+
+
+def _mean_window(config: TrainConfig) -> float:
+    return ((config.min_seq_length or config.seq_length) + config.seq_length) / 2
 
 
 def _longest(config: TrainConfig, task: Task, size: int, cost: Costs) -> TrainConfig:
@@ -108,6 +113,10 @@ def _longest(config: TrainConfig, task: Task, size: int, cost: Costs) -> TrainCo
     window = max(1, min(task.window, (task.train - 1) // rows))
     base = with_(config, hidden_size=size, batch_size=rows, seq_length=window)
     base = with_(base, thin=_thin(base, task, cost), val_characters=_val_characters(task, cost))
+
+    if config.max_steps:
+        readings = read_by(base, task) / thinned(task.train - 1, base.thin)
+        base = base.model_copy(update={"epochs": max(EPOCHS[0], round(readings, 2))})
 
     def lasting(epochs: float) -> TrainConfig:
         found = with_(base, epochs=epochs, start_at=_start_at(epochs))
@@ -185,7 +194,8 @@ def _pauses(config: TrainConfig, task: Task, cost: Costs) -> dict[str, int]:
     pauses = {}
     for name, (apart, most) in SECONDS_BETWEEN.items():
         wanted = max(min(whole / apart, most), whole / LONGEST_PAUSE)
-        number = max(FEWEST, int(min(wanted, SHARE_OF_MORE * whole / max(1e-9, seconds[name]))))
+        fitting = whole / max(1e-9, seconds[name])
+        number = max(1, min(max(FEWEST, int(min(wanted, SHARE_OF_MORE * fitting))), int(MOST_OF_STEPS * fitting)))
         if config.epochs < max(FEWEST, number / 2):
             pauses[name] = max(1, steps // number)
     return pauses
@@ -267,7 +277,7 @@ def temptation(config: TrainConfig, task: Task) -> float:
 
 def peak_rate(size: int, num_characters: int) -> float:
     """The learning rate that suits a model of so many cells, which reads so many characters a step."""
-    return 4e-3 * math.pow(512 / size, 0.7) * math.pow(num_characters / 512, 0.2)
+    return 4e-3 * math.pow(512 / max(SIZES[0], size), 0.7) * math.pow(num_characters / 512, 0.2)
 
 
 def weight_decay(num_characters: int) -> float:

@@ -65,7 +65,7 @@ def test_other_minutes_from_python_are_refused_too(wrong: object) -> None:
 
 @pytest.mark.parametrize(("value", "read"), [("5", "5"), ("+10", "+10"), (5, "5"), (0.5, "0.5"), (2.0, "2")])
 def test_minutes_can_be_numbers_too(value: object, read: str) -> None:
-    assert resolve({"minutes": value}, "laptop").minutes == read
+    assert resolve({"minutes": value, "resume": True}, "laptop").minutes == read
 
 
 def test_flags_win_over_a_file_over_a_preset_over_the_defaults(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ def test_a_loss_that_is_flat_for_half_of_the_run_is_done() -> None:
     assert state([1e-3] * 6, [1e-3] * 6) == "finished"
 
 
+def test_a_run_that_has_hardly_begun_has_no_verdict() -> None:
+    # Three steps of a text of 5,000 different characters: as if all of them were equally likely.
+    assert state([8.517, 8.518, 8.518], [8.53, 8.52, 8.52], every=0.01) is None
+
+
 def test_a_text_that_was_read_often_is_done_however_the_loss_fell() -> None:
     # laptop-long, evaluated after each of ten epochs: what it learnt in the last ones is the learning rate's fall.
     losses = [1.5702, 1.5190, 1.5063, 1.4870, 1.4732, 1.4567, 1.4335, 1.4126, 1.3878, 1.3792]

@@ -79,6 +79,24 @@ def test_a_plan_evaluates_and_samples_at_least_five_times_in_a_tenth_of_the_time
         assert FEWEST * eval_seconds(cost, task.val, config.val_characters) <= 1.05 * SHARE * seconds
 
 
+def test_in_the_shortest_runs_evaluations_and_samples_leave_the_time_to_the_steps() -> None:
+    # 5,000 different characters: an evaluation takes as long as three steps.
+    cost = Costs(step=0.05, eval_window=0.15, character=1e-3, checkpoint=0.1)
+    for seconds in (4, 5, 10, 30):
+        config = planned({}, Task(112_000, 12_000, seconds), {256: cost})
+        assert num_steps(config, 112_000) * cost.step > 0.4 * seconds
+
+
+@pytest.mark.parametrize("given", [{}, {"min_seq_length": 16}, {"thin": 2}])
+def test_steps_that_are_given_are_as_many_readings(given: Mapping[str, Any]) -> None:
+    task = Task(1_000_000, 110_000, 600)
+    by_steps = planned({"max_steps": 20_000, "hidden_size": 512, **given}, task)
+    assert num_steps(by_steps, task.train) == 20_000
+    by_epochs = planned({"epochs": by_steps.epochs, "hidden_size": 512, **given}, task)
+    assert num_steps(by_epochs, task.train) == pytest.approx(20_000, rel=1e-3)
+    assert by_epochs.dropout == by_steps.dropout > 0.1
+
+
 @pytest.mark.parametrize("hours", [0.5, 8])
 def test_who_watches_a_long_run_does_not_wait_for_the_end_of_an_epoch(hours: float) -> None:
     task = Task(1_000_000, 110_000, 3600 * hours)
