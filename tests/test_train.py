@@ -144,6 +144,20 @@ def test_rare_characters_become_unknown(train: Train, tmp_path: Path, capsys: py
     assert "é" not in json.loads(Path("run/vocab.json").read_text())["characters"]
 
 
+def test_characters_that_only_make_steps_longer_are_said(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = "".join(map(chr, range(0x4E00, 0x4E00 + 600)))
+    (tmp_path / "code.py").write_text(table + "def main(): return 42\n" * 70_000, encoding="utf-8")
+    train("--corpus", f"files:{tmp_path}/code.py", "--max-steps", "1", "--val-characters", "500")
+    said = capsys.readouterr().out
+    assert "600 of the 617 different characters are 0.043% of the text: without them (--min-freq 100) steps" in said
+    train("--corpus", f"files:{tmp_path}/code.py", "--max-steps", "1", "--val-characters", "500", "--min-freq", "100")
+    said = capsys.readouterr().out
+    assert " 18 different" in said
+    assert "steps are faster" not in said
+
+
 def test_a_saved_vocabulary_is_used_again(train: Train, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(*quiet(text_file, "--max-steps", "5", "--run-dir", "one")) == 0
     Path("other.txt").write_text("Ba do ki. " * 300)

@@ -28,6 +28,7 @@ from charrnn.run.folder import CONFIG, SAMPLES, RunFolder, new_run_folder, read_
 from charrnn.run.terminal import Terminal
 from charrnn.run.text import run_text
 from charrnn.run.trackers import TRACKERS
+from charrnn.text.rare import find_rare
 from charrnn.text.store import TokenStore
 from charrnn.text.vocab import Vocabulary, named
 from charrnn.training.beside import Beside
@@ -253,8 +254,8 @@ def announce(job: Job, newest: Path | None) -> None:
     for corpus in job.store.corpora:
         unknown = f", {corpus.unknown_share:.2%} <unk>" if corpus.unknown_share else ""
         use = {"train": "", "val": " (to validate)", "test": " (for a test)"}[corpus.split]
-        size = f"{counted(corpus.documents, 'document')}, {counted(corpus.characters, 'character')}{unknown}"
-        job.terminal.say(f"{corpus.spec}{use}: {size}, the first line: {corpus.first_line}")
+        read = f"{counted(corpus.documents, 'document')}, {counted(corpus.characters, 'character')}{unknown}"
+        job.terminal.say(f"{corpus.spec}{use}: {read}, the first line: {corpus.first_line}")
     threads, each = counted(torch.get_num_threads(), "thread"), " each" if job.accelerator.num_processes > 1 else ""
     job.terminal.say(
         f"{counted(len(job.store.train), 'character')} to train on, {len(job.store.val):,} to validate, "
@@ -262,6 +263,13 @@ def announce(job: Job, newest: Path | None) -> None:
         f"{counted(job.accelerator.num_processes, 'process', 'processes')} on {job.device.type}"
         + (f", {threads}{each}" if job.device.type == "cpu" else _arithmetic(job))
     )
+    free = not (newest or job.config.vocab or job.config.init_from)
+    size = len(job.store.vocab)
+    if free and (rare := find_rare(job.store.train, size)):
+        job.terminal.say(
+            f"{rare.characters:,} of the {size:,} different characters are {100 * rare.share:.2g}% of the text: "
+            f"without them (--min-freq {rare.min_freq}) steps are faster"
+        )
     job.terminal.say(f"{'going on from ' + str(newest) if newest else 'run folder ' + str(job.run.path)}")
 
 
