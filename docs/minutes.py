@@ -61,6 +61,8 @@ def picture(texts: dict[str, list[tuple[float, float]]]) -> str:
     for name, ends in sorted(texts.items(), key=lambda text: -text[1][-1][1]):
         height = max(above + 18, y(ends[-1][1]) + 4)
         above = height
+        end = f'x1="{x(ends[-1][0]):.1f}" y1="{y(ends[-1][1]):.1f}"'
+        parts += [f'<line {end} x2="{RIGHT + 6}" y2="{height - 4:.1f}" stroke-dasharray="2 4"/>']
         parts += [curve((x(minutes), y(loss)) for minutes, loss in ends)]
         parts += [f'<circle cx="{x(minutes):.1f}" cy="{y(loss):.1f}" r="3.5"/>' for minutes, loss in ends]
         parts += [text_at(RIGHT + 10, height, name)]
