@@ -144,6 +144,7 @@ def test_rare_characters_become_unknown(train: Train, tmp_path: Path, capsys: py
     assert "é" not in json.loads(Path("run/vocab.json").read_text())["characters"]
 
 
+@pytest.mark.slow
 def test_characters_that_only_make_steps_longer_are_said(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,6 +321,7 @@ def test_a_used_run_folder_is_refused(train: Train, text_file: Path, capfd: pyte
     assert train(*flags, "--resume") == 0
 
 
+@pytest.mark.slow
 def test_a_run_folder_in_use_is_refused(train: Train, text_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     process = start(DIRECT, *quiet(text_file, "--max-steps", "1000000", "--run-dir", "run"))
     try:

@@ -276,6 +276,7 @@ def test_without_the_hub_the_cached_copy_is_read_and_said(online, home, variable
         assert "no copy read with these options is cached" in offline("hf:me/none")["error"]
 
 
+@pytest.mark.slow
 def test_a_cached_copy_without_its_line_ends_is_refused(endpoint, tmp_path):
     program = "import datasets; datasets.load_dataset('me/tales')"
     subprocess.run([sys.executable, "-c", program], env=environment(tmp_path, HF_ENDPOINT=endpoint), check=True)

@@ -352,6 +352,7 @@ def endpoint(tmp_path_factory) -> Iterator[str]:
             server.terminate()
 
 
+@pytest.mark.slow
 def test_csv_of_the_hub_is_read_as_that_of_a_folder_also_without_the_hub(endpoint, tmp_path):
     with reader(tmp_path / "home", HF_ENDPOINT=endpoint) as online:
         known = online("hf:me/table")
