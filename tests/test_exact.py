@@ -192,7 +192,7 @@ def test_a_signal_saves_and_ends_with_a_code_of_its_own(
 @SLOW
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_evaluation_that_is_stopped_is_done_again(processes: int, text_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "long.txt").write_text(text_file.read_text(encoding="utf-8") * 60, encoding="utf-8")
+    (tmp_path / "long.txt").write_text(text_file.read_text(encoding="utf-8") * 20, encoding="utf-8")
     flags = (*SMALL, "--tracker", "none", "--log-every", "1", "--max-steps", "25", "--eval-every", "10")
     flags += ("--corpus", f"files:{text_file}", "--val-corpus", f"files:{tmp_path}/long.txt")
     run(command(processes), *flags, "--run-dir", tmp_path / "unbroken")
