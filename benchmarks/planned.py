@@ -50,7 +50,7 @@ def train(run: Path, costs: Path, args: list[str]) -> int:
         return time.process_time() - measuring
 
     rehearsal.time = SimpleNamespace(perf_counter=time.process_time)
-    charrnn.train.time = SimpleNamespace(monotonic=clock, perf_counter=clock)
+    charrnn.train.time = SimpleNamespace(monotonic=clock)
     forecast.time = SimpleNamespace(**vars(time) | {"monotonic": clock})
     measure = rehearsal.measure
 

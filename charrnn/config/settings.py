@@ -200,6 +200,11 @@ class TrainConfig(Options):
         """The shares of each corpus that are really set apart to validate and to test."""
         return 0.0 if self.val_corpus else self.val_fraction, self.test_fraction
 
+    @property
+    def mean_seq_length(self) -> float:
+        """The mean length of a window."""
+        return ((self.min_seq_length or self.seq_length) + self.seq_length) / 2
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         """Raises an error that names the flag for the first setting that does not go with another."""

@@ -53,12 +53,13 @@ class StopRequest:
         return True
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
+        before = self.reason
         # It is noted in any case: what is raised within a module's import or a callback can be lost there.
-        name, before, self.reason = signal.Signals(number).name, self.reason, signal.Signals(number).name
+        self.reason = signal.Signals(number).name
         if number == signal.SIGINT and (before or not self.armed):
             raise KeyboardInterrupt
         if not self.armed:
-            raise StoppedError(f"stopped by {name} before training began")
+            raise StoppedError(f"stopped by {self.reason} before training began")
 
     def __bool__(self) -> bool:
         if not self.reason and self._parent is not None and os.getppid() != self._parent:

@@ -32,7 +32,7 @@ def find_rare(tokens: npt.NDArray[np.unsignedinteger], vocab_size: int) -> Rare 
     every = -(-len(tokens) // COUNTED)
     piece = 1 << 12
     pieces = (tokens[start : start + piece] for start in range(0, len(tokens), every * piece))
-    counts = np.sort(sum((np.bincount(each, minlength=vocab_size) for each in pieces), np.zeros(vocab_size, np.int64)))
+    counts = sum((np.bincount(each, minlength=vocab_size) for each in pieces), np.zeros(vocab_size, np.int64))
     for frequency in FREQUENCIES:
         rare = counts[counts * every < frequency]
         if rare.sum() <= NEGLIGIBLE * counts.sum():

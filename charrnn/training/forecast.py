@@ -173,5 +173,5 @@ def extended(job: Job, minutes: float) -> tuple[Job, list[str]]:
         planning.extended(job.config, job.state.time, replace(task, seconds=seconds), cost)
         for seconds in (task.seconds, 10 * task.seconds)
     )
-    lines = [NO_MORE_TIME] if later.epochs == config.epochs else []
+    lines = [NO_MORE_TIME] if later == config else []
     return replace(job, config=config, rows=rows_of(config, job.store, job.state.own_rows)), lines

@@ -114,7 +114,7 @@ class Job:
         """The epochs of the whole run; an estimate where the number of steps ends it."""
         if not self.config.max_steps:
             return self.config.epochs
-        return self.config.max_steps * self._mean_length() / self.rows.row_length
+        return self.config.max_steps * self.config.mean_seq_length / self.rows.row_length
 
     def expected_seconds(self, *, whole: bool = False) -> float:
         """Seconds that what is done of the run should have taken, or that all of it should, by what it costs."""
@@ -123,15 +123,11 @@ class Job:
             steps, ends = max(steps, self.total_steps()), math.ceil(self.total_epochs())
         return run_seconds(self.costs, self.config, len(self.store.val), steps, ends)
 
-    def _mean_length(self) -> float:
-        shortest = self.config.min_seq_length or self.config.seq_length
-        return (shortest + self.config.seq_length) / 2
-
     def total_steps(self) -> int:
         """The steps of the whole run; an estimate where windows have random lengths."""
         if self.config.max_steps:
             return self.config.max_steps
-        return math.ceil(self.config.epochs * self.rows.row_length / self._mean_length())
+        return math.ceil(self.config.epochs * self.rows.row_length / self.config.mean_seq_length)
 
 
 def rows_of(config: TrainConfig, store: TokenStore, own: range) -> RowBatches:

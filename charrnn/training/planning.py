@@ -87,7 +87,7 @@ def _num_weights(config: TrainConfig, size: int) -> int:
 
 def read_by(config: TrainConfig, task: Task) -> int:
     """The characters that a run reads."""
-    return round(num_steps(config, task.train) * config.batch_size * _mean_window(config))
+    return round(num_steps(config, task.train) * config.batch_size * config.mean_seq_length)
 
 
 def num_steps(config: TrainConfig, num_train: int) -> int:
@@ -95,11 +95,7 @@ def num_steps(config: TrainConfig, num_train: int) -> int:
     if config.max_steps:
         return config.max_steps
     row_length = thinned(num_train - 1, config.thin) // config.batch_size
-    return max(1, math.ceil(config.epochs * row_length / _mean_window(config)))
-
-
-def _mean_window(config: TrainConfig) -> float:
-    return ((config.min_seq_length or config.seq_length) + config.seq_length) / 2
+    return max(1, math.ceil(config.epochs * row_length / config.mean_seq_length))
 
 
 def _longest(config: TrainConfig, task: Task, size: int, cost: Costs) -> TrainConfig:
@@ -195,7 +191,8 @@ def _pauses(config: TrainConfig, task: Task, cost: Costs) -> dict[str, int]:
     for name, (apart, most) in SECONDS_BETWEEN.items():
         wanted = max(min(whole / apart, most), whole / LONGEST_PAUSE)
         fitting = whole / max(1e-9, seconds[name])
-        number = max(1, min(max(FEWEST, int(min(wanted, SHARE_OF_MORE * fitting))), int(MOST_OF_STEPS * fitting)))
+        more = min(wanted, SHARE_OF_MORE * fitting)
+        number = max(1, int(min(max(FEWEST, more), MOST_OF_STEPS * fitting)))
         if config.epochs < max(FEWEST, number / 2):
             pauses[name] = max(1, steps // number)
     return pauses
