@@ -73,7 +73,8 @@ def test_who_does_not_like_to_wait_for_the_plan_stops_it_at_once(
     time.sleep(seconds)
     process.send_signal(number)
     said, _ = process.communicate()
-    assert process.returncode == code
+    # As a shell has it: an interrupt within an import's exec lets Python end by the signal, after all is put away.
+    assert (process.returncode if process.returncode >= 0 else 128 - process.returncode) == code
     assert said == ("" if number == signal.SIGINT else "stopped by SIGTERM before training began\n")
     assert not Path("a").exists()
 
