@@ -22,7 +22,7 @@ from charrnn.run.folder import METRICS, read_lines
 WAYS = {
     "torch's own": {"GOMP_SPINCOUNT": "300000"},  # libgomp's, where nothing is said
     "passive": {"OMP_WAIT_POLICY": "passive"},
-    **{f"{count:,} turns": {"GOMP_SPINCOUNT": str(count)} for count in (300, 1_000, 3_000)},
+    **{f"{count:,} turns": {"GOMP_SPINCOUNT": str(count)} for count in (300, 1_000, 3_000, 10_000, 30_000)},
 }
 BURNER = "while True: pass"
 

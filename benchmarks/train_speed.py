@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import charrnn  # noqa: F401  # isort: skip  # before torch, as training does, so that threads wait as they do there
 import torch
 import torch.nn.functional as F
 from torch import nn

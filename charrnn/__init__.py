@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
     # Threads of OpenMP spin while they wait for each other, by default so long that one other busy program makes
     # training three times slower. Read when torch is imported, and so set before; benchmarks/busy.py measures it.
-    os.environ["GOMP_SPINCOUNT"] = "1000"
+    os.environ["GOMP_SPINCOUNT"] = "3000"
 
 _HOMES = {
     "CharLSTM": "charrnn.model.lstm",

@@ -119,6 +119,6 @@ def test_a_real_quota_is_seen() -> None:
 def test_threads_wait_awake_for_a_moment_only_unless_the_user_says_otherwise() -> None:
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     code = f"import charrnn, os; print(*[os.environ.get(name) for name in {names}])"
-    for given, expected in (({}, "None 1000"), ({names[0]: "active"}, "active None"), ({names[1]: "7"}, "None 7")):
+    for given, expected in (({}, "None 3000"), ({names[0]: "active"}, "active None"), ({names[1]: "7"}, "None 7")):
         environment = {name: value for name, value in os.environ.items() if name not in names} | given
         assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).strip() == expected
