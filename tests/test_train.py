@@ -18,7 +18,8 @@ import torch
 import charrnn
 from charrnn.cli import main
 from charrnn.config.sources import parse
-from charrnn.training import preparation
+from charrnn.distributed import accelerator
+from charrnn.training import preparation, step
 from charrnn.training.preparation import wanted_precision
 from tests.conftest import (
     ACCELERATE,
@@ -455,6 +456,25 @@ def test_a_processor_computes_a_plan_in_bf16_where_that_is_faster_and_a_preset_i
     assert wanted_precision(parse((), "laptop")) == ("bf16" if fast else "float32")
     for flags in (("--preset", "laptop"), ("--max-steps", "9"), ("--preset", "laptop", "--minutes", "1")):
         assert wanted_precision(parse(flags, "laptop")) == "float32"
+
+
+def test_where_the_gradients_of_bf16_are_wrong_a_model_learns_in_float32_and_it_is_said(
+    train: Train, text_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = quiet(text_file, "--max-steps", "6", "--log-every", "1")
+    assert train(*flags, "--precision", "float32", "--run-dir", "exact") == 0
+    assert "in float32" not in capsys.readouterr().out
+    monkeypatch.setattr(accelerator, "_computes_bf16", lambda: True)
+    monkeypatch.setattr(step, "learns_in_bf16", lambda num_cells: num_cells != 32)
+    assert train(*flags, "--precision", "bf16", "--run-dir", "run") == 0
+    said = "in float32: this processor's bf16 gives models of 32 cells wrong gradients\n"
+    assert said in capsys.readouterr().out
+    exact, rows = ([row["train_loss"] for row in rows_of(Path(name, "metrics.jsonl"))] for name in ("exact", "run"))
+    assert rows == exact
+    assert train("--run-dir", "run", "--resume", "--max-steps", "8") == 0
+    captured = capsys.readouterr()
+    assert said in captured.out
+    assert "mixed precision" not in captured.err
 
 
 def test_a_run_of_a_gpu_goes_on_without_one_as_the_error_says(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from datetime import timedelta
+from functools import cache
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DynamoBackend, InitProcessGroupKwargs, parse_flag_from_env
+from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
@@ -127,11 +129,30 @@ def has_fast_bf16() -> bool:
 
 
 def _computes_bf16() -> bool:
-    lstm = torch.nn.LSTM(8, 8)
     try:
-        with torch.autocast("cpu", dtype=torch.bfloat16), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            lstm(torch.zeros(2, 2, 8))[0].sum().backward()
+        _gradients(torch.nn.LSTM(8, 8), bf16=True)
     except RuntimeError:
         return False
     return True
+
+
+@cache
+def learns_in_bf16(num_cells: int) -> bool:
+    """Whether the processor's bf16 gives an LSTM of so many cells the gradients that float32 gives it.
+
+    oneDNN's with AMX does not, for multiples of 32 from 1,024 on (torch 2.13): those of the inputs are noise, those of
+    the weights wrong by a fifth, and a run only ends higher, without a word (benchmarks/records/2026-11-27-bf16.md).
+    """
+    with torch.random.fork_rng(devices=()):
+        lstm = torch.nn.LSTM(8, num_cells)
+    exact, rounded = (_gradients(lstm, bf16=bf16) for bf16 in (False, True))
+    return all(float((b - a).norm()) < 0.05 * float(a.norm()) for a, b in zip(exact, rounded, strict=True))
+
+
+def _gradients(lstm: torch.nn.LSTM, *, bf16: bool) -> list[Tensor]:
+    """Of the inputs and weights, for two characters."""
+    x_TBF = torch.linspace(-1, 1, 2 * lstm.input_size).view(2, 1, -1).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        out_TBH, _ = lstm(x_TBF)
+    return list(torch.autograd.grad(out_TBH.float().sum(), [x_TBF, *lstm.parameters()]))

@@ -157,7 +157,7 @@ def circumstances(learner: Learner) -> dict[str, object]:
     return {
         "processes": accelerator.num_processes,
         "device": device,
-        "mixed precision": accelerator.mixed_precision,
+        "mixed precision": learner.precision,
         "sums": learner.summation.way if accelerator.num_processes > 1 else None,
         "threads": torch.get_num_threads() if device == "cpu" else None,
         **versions(),

@@ -263,6 +263,10 @@ def announce(job: Job, newest: Path | None) -> None:
         f"{counted(job.accelerator.num_processes, 'process', 'processes')} on {job.device.type}"
         + (f", {threads}{each}" if job.device.type == "cpu" else _arithmetic(job))
     )
+    if job.learner.precision != job.accelerator.mixed_precision:
+        job.terminal.say(
+            f"in float32: this processor's bf16 gives models of {job.config.hidden_size:,} cells wrong gradients"
+        )
     free = not (newest or job.config.vocab or job.config.init_from)
     size = len(job.store.vocab)
     if free and (rare := find_rare(job.store.train, size)):

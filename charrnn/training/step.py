@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from charrnn.distributed.accelerator import learns_in_bf16
 from charrnn.distributed.summation import Summation
 from charrnn.model.lstm import CharLSTM, State
 
@@ -37,6 +39,17 @@ class Learner:
     def parameters(self) -> list[nn.Parameter]:
         """All parameters, in the order in which gradients are summed and measured."""
         return list(self.model.parameters())
+
+    @cached_property
+    def precision(self) -> str:
+        """What the model computes in, as Accelerate names it: not in bf16 where a processor's gradients are wrong."""
+        asked: str = self.accelerator.mixed_precision
+        wrong = asked == "bf16" and self.accelerator.device.type == "cpu" and not learns_in_bf16(self.model.hidden_size)
+        return "no" if wrong else asked
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Within it the model computes in its precision."""
+        return nullcontext() if self.precision == "no" else self.accelerator.autocast()
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ def backward(learner: Learner, batch: Batch, state: State, *, last_only: bool) -
     for parameter in learner.parameters:
         parameter.grad = None  # so that backward stores new gradients instead of adding to zeros
     with learner.model.multiplied(batch.factors):
-        with learner.accelerator.autocast():
+        with learner.autocast():
             logits_TBV, (h_LBH, c_LBH) = forward_window(learner.model, batch, state)
         y_TB = batch.y_TB
         if last_only:
