@@ -116,7 +116,7 @@ def prepared(flags: list[str], folder: Path, stop: StopRequest) -> Job:
 def compare(job: Job, turns: int, steps: int) -> None:
     """Prints the three rates, medians over the turns, and the ratios of neighbours in time."""
     config = job.config
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(job.accelerator.mixed_precision, torch.float32)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(job.learner.precision, torch.float32)
 
     def ours() -> None:
         # Without validation text: an evaluation is measured by itself.
@@ -196,7 +196,7 @@ def main() -> None:
         device = torch.cuda.get_device_name() if job.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
         print(
             f"{datetime.date.today()}, torch {torch.__version__}, Python {platform.python_version()}, {device}, "
-            f"{job.accelerator.mixed_precision}: hidden {config.hidden_size}, layers {config.num_layers}, "
+            f"{job.learner.precision}: hidden {config.hidden_size}, layers {config.num_layers}, "
             f"embedding {config.embedding_size}, {config.batch_size} rows, windows of {config.seq_length}"
         )
         compare(job, arguments.turns, arguments.steps)

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from charrnn.distributed.accelerator import learns_in_bf16
 from charrnn.model.evaluation import evaluate
 from charrnn.model.lstm import CharLSTM, State
 from charrnn.text.vocab import Vocabulary
@@ -72,7 +73,7 @@ FLAGS: dict[str, tuple[object, str]] = {
     "output_scale": (1.0, "factor of the first output matrix"),
     "orthogonal": (0, "1: orthogonal recurrent weights and zero biases at first"),
     "forget_bias": (1.0, "forget-gate bias at first"),
-    "bf16": (0, "1: bfloat16 autocast"),
+    "bf16": (0, "1: bfloat16 autocast, where its gradients are right"),
     "val_fraction": (0.1, "held out"),
     "test_fraction": (0.0, "held out after that, measured once at the end"),
     "seed": (0, "of everything random"),
@@ -99,7 +100,7 @@ def parsed(flags: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("text")
     for name, (default, summary) in FLAGS.items():
         flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=type(default), default=default, help=f"{summary} ({default})")
+        parser.add_argument(flag, type=type(default), default=default, help=f"{summary} ({default})".replace("%", "%%"))
     parser.add_argument("--eval-at", type=float, nargs="*", default=[], help="thousands of characters")
     return parser.parse_args(flags)
 
@@ -206,7 +207,8 @@ def window_loss(
     state = (torch.where(kept, state[0], fresh[0]), torch.where(kept, state[1], fresh[1]))
     if args.unit_drop:
         state = (state[0] * (torch.rand_like(state[0]) >= args.unit_drop), state[1])
-    with torch.autocast(x_TB.device.type, torch.bfloat16, enabled=bool(args.bf16)):
+    bf16 = args.bf16 and (x_TB.device.type != "cpu" or learns_in_bf16(args.hidden_size))
+    with torch.autocast(x_TB.device.type, torch.bfloat16, enabled=bool(bf16)):
         features, (h, c) = read(args, model, x_TB, state, dropout)
         logits = model.output(features)
     extra = torch.zeros(())
