@@ -171,7 +171,7 @@ class TrainConfig(Options):
     """CPU threads of this process; 0 for its share of the cores."""
     precision: Annotated[Precision, MACHINE] = "auto"
     """Arithmetic of the model in training: auto is fp16 on a GPU (but with rmsprop), bf16 for a plan on processors
-    with instructions for it, else float32. What Accelerate's launcher was told wins. Losses are measured in float32."""
+    that are faster with it, else float32. What Accelerate's launcher was told wins. Losses are measured in float32."""
     tf32: Annotated[bool, MACHINE] = True
     """Let a GPU's LSTM multiply with ten bits after the point instead of 23: in TF32 where precision is float32. With
     --no-tf32 precision auto is float32."""

@@ -119,12 +119,15 @@ def _join_again() -> None:
 
 
 def has_fast_bf16() -> bool:
-    """Whether this machine trains on a processor with instructions for bf16, with which it is faster.
+    """Whether this machine trains on a processor that is faster in bf16.
 
-    Recorded (benchmarks/records/2026-11-24-techniques.md): 1.3 to 1.8 times as fast, the same losses to 0.005 nats.
+    Recorded: AMD's with AVX-512 BF16 are 1.3 to 1.8 times as fast (benchmarks/records/2026-11-24-techniques.md),
+    Intel's with AMX up to 2.4 times; Intel's with AVX-512 BF16 alone are slower (2026-11-27-bf16.md). The losses are
+    the same to 0.005 nats.
     """
     features = torch.cpu.get_capabilities()
-    has = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+    intel = "Intel" in str(features.get("cpu_name", ""))
+    has = bool(features.get("amx_bf16" if intel else "avx512_bf16"))
     return has and not torch.accelerator.is_available() and _computes_bf16()
 
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 
-from charrnn.distributed.accelerator import learns_in_bf16, start_accelerator
+from charrnn.distributed import accelerator
+from charrnn.distributed.accelerator import has_fast_bf16, learns_in_bf16, start_accelerator
 from charrnn.errors import ConfigError
 from charrnn.model.lstm import CharLSTM
 from charrnn.training.step import Batch, Learner, backward
@@ -20,10 +21,10 @@ def in_bf16(monkeypatch: pytest.MonkeyPatch) -> Iterator[Accelerator]:
     """An accelerator of the CPU that computes in bf16."""
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     try:
-        accelerator = start_accelerator("bf16")
+        joined = start_accelerator("bf16")
     except ConfigError as error:
         pytest.skip(str(error))
-    yield accelerator
+    yield joined
     start_accelerator()
 
 
@@ -48,3 +49,24 @@ def test_asking_whether_bf16_is_right_draws_no_random_number() -> None:
     before = torch.get_rng_state()
     assert learns_in_bf16(8)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("features", "fast"),
+    [
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
+        # As a virtual machine shows it, whose host keeps AMX for itself.
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"architecture": "aarch64"}, False),
+    ],
+)
+@pytest.mark.parametrize("computes", [True, False])
+def test_bf16_is_fast_where_it_was_measured_to_be(
+    features: dict[str, object], fast: bool, computes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(accelerator, "_computes_bf16", lambda: computes)
+    assert has_fast_bf16() == (fast and computes)
