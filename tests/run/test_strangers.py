@@ -567,6 +567,8 @@ def test_a_model_that_gives_no_numbers_is_one_line(value: float, gift: Path, cap
     for folder in gift.glob("checkpoints/*"):
         weights = load_file(folder / "model.safetensors")
         weights["output.weight"][:] = value
+        # Gates open, every cell gives nearly 1, and what is finite overflows in whatever order it is added up.
+        weights["lstms.1.bias_ih_l0"][:] = 50.0
         save_file(weights, folder / "model.safetensors")
         seal(folder)
     for command in (COMMANDS[0], EVAL, ("report", "gift"), PAGE):
