@@ -175,7 +175,8 @@ def test_minutes_for_a_run_that_has_not_finished_are_said_to_be_for_one_that_has
 
 
 def test_processes_plan_together(text_file: Path) -> None:
-    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--minutes", "0.1", "--run-dir", "a")
+    # In float32: in bf16 the rounding of what is added up in another order shows after some hundred steps.
+    flags = ("--corpus", f"files:{text_file}", *FLAGS, "--minutes", "0.1", "--precision", "float32", "--run-dir", "a")
     done = run(torchrun(2), *flags)
     assert done.stdout.count("planned for") == 1
     run([*DIRECT, "--config", "a/config.json", "--run-dir", "b"])
