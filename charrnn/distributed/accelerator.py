@@ -122,7 +122,7 @@ def has_fast_bf16() -> bool:
     """Whether this machine trains on a processor that is faster in bf16.
 
     Recorded: AMD's with AVX-512 BF16 are 1.3 to 1.8 times as fast (benchmarks/records/2026-11-24-techniques.md),
-    Intel's with AMX up to 2.4 times; Intel's with AVX-512 BF16 alone are slower (2026-11-27-bf16.md). The losses are
+    Intel's with AMX up to 2.4 times; Intel's with AVX-512 BF16 alone are no faster (2026-11-27-bf16.md). The losses are
     the same to 0.005 nats.
     """
     features = torch.cpu.get_capabilities()
